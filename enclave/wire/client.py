@@ -1,0 +1,107 @@
+"""The asking end of a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from enclave.core.errors import UnavailableError, error_from_wire
+from enclave.wire.framing import VERSION, WireError, receive_frame, send_frame
+from enclave.wire.messages.schema import from_json, request_type, to_json
+
+T = TypeVar("T")
+
+
+class WireClient:
+    """One connection to one daemon, reopened when it broke *before* a request was sent.
+
+    Thread-safe: calls wait for each other; a caller that wants concurrency opens several clients.
+    A request that was sent and not answered raises ``UnavailableError``: whether it was done is for the
+    caller to find out (ids are made by the caller, so asking again is safe where the message says so).
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 10.0) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+        self._sock: socket.socket | None = None
+        self._guard = threading.Lock()
+
+    def call(self, message: Any, *, timeout_s: float | None = None) -> Any:
+        """Sends ``message`` and returns its reply; raises the error that the service raised."""
+        body, descriptors = self.call_with_descriptors(message, timeout_s=timeout_s)
+        for fd in descriptors:
+            os.close(fd)
+        return body
+
+    def call_with_descriptors(
+        self,
+        message: Any,
+        *,
+        descriptors: Sequence[int] = (),
+        max_descriptors: int = 0,
+        timeout_s: float | None = None,
+    ) -> tuple[Any, list[int]]:
+        """As ``call``, with descriptors in either direction; those received belong to the caller."""
+        kind = request_type(type(message))
+        frame = {"v": VERSION, "id": secrets.token_hex(8), "type": kind.name, "body": to_json(message)}
+        with self._guard:
+            try:
+                sock = self._connected(timeout_s or self._timeout_s)
+                send_frame(sock, frame, descriptors)
+                received = receive_frame(sock, max_descriptors=max_descriptors)
+            except (OSError, WireError):
+                self._drop()
+                raise self._unavailable() from None
+            if received is None:
+                self._drop()
+                raise self._unavailable()
+        answer, fds = received
+        if answer.get("ok") is True:
+            return from_json(kind.reply, answer.get("body")), fds
+        for fd in fds:
+            os.close(fd)
+        fault = answer.get("error") or {}
+        raise error_from_wire(str(fault.get("family")), str(fault.get("code")), str(fault.get("message")))
+
+    def close(self) -> None:
+        """Ends the connection."""
+        with self._guard:
+            self._drop()
+
+    def _connected(self, timeout_s: float) -> socket.socket:
+        if self._sock is not None and _stale(self._sock):
+            self._drop()
+        if self._sock is None:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.settimeout(timeout_s)
+                sock.connect(str(self.path))
+            except OSError:
+                sock.close()
+                raise
+            self._sock = sock
+        self._sock.settimeout(timeout_s)
+        return self._sock
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _unavailable(self) -> UnavailableError:
+        return UnavailableError(f"{self.path.stem}: wanted an answer, got none; is it running? `enclave demo status`")
+
+
+def _stale(sock: socket.socket) -> bool:
+    """Whether the other side has closed while we were not looking."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

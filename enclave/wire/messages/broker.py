@@ -1,0 +1,139 @@
+"""What `enclave-brokerd` answers: launcher and tap on its own socket, a kernel on its ``lease`` socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from enclave.wire.messages.schema import Done, Json, request
+
+# ── from enclave-launcherd and the taps, on brokerd.sock ────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """The socket that was opened for one kernel; its path is the identity."""
+
+    socket: str
+
+
+@request("broker.open_listener", reply=Listener)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenListener:
+    """Opens ``<directory>/lease.sock`` for one kernel of one person in one project.
+
+    ``uid`` is the kernel's uid on the host: the only one served there.
+    """
+
+    kernel: str
+    person: str
+    role: str
+    project: str
+    directory: str
+    uid: int
+
+
+@request("broker.close_listener", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseListener:
+    """Ends the kernel's leases and its socket; asking twice is fine."""
+
+    kernel: str
+
+
+@request("broker.execution", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """The tap says which cell execution runs now in the kernel; ``cell`` None: none runs."""
+
+    kernel: str
+    cell: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadsReply:
+    """What was read during one execution: dataset versions and object names."""
+
+    datasets: tuple[str, ...]
+    objects: tuple[str, ...]
+
+
+@request("broker.reads", reply=ReadsReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """Asks what the kernel read during the execution ``cell``."""
+
+    kernel: str
+    cell: str
+
+
+# ── from a kernel, on its lease socket ──────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInfo:
+    """One dataset version that the kernel's project may open."""
+
+    name: str
+    version: int
+    title: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetList:
+    """All of them."""
+
+    datasets: tuple[DatasetInfo, ...]
+
+
+@request("lease.list", reply=DatasetList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListDatasets:
+    """What may this kernel open?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """One object of a version: ``kind`` is ``table`` or ``series``; ``header`` is its JSON description."""
+
+    name: str
+    kind: str
+    size_bytes: int
+    header: Json = field(default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReply:
+    """A grant in use: what it opens and until when (RFC 3339)."""
+
+    lease: str
+    dataset: str
+    version: int
+    expires: str
+    objects: tuple[ObjectInfo, ...]
+
+
+@request("lease.open", reply=LeaseReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDataset:
+    """Opens the newest released version of ``dataset``, or ``version``."""
+
+    dataset: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsReply:
+    """One sealed memory descriptor per name follows beside this frame, in this order."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+
+@request("lease.read", reply=ObjectsReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadObjects:
+    """Reads up to 100 objects of an open lease."""
+
+    lease: str
+    names: tuple[str, ...]

@@ -1,0 +1,197 @@
+"""The serving end of a Unix socket: who connected, what may be asked, one thread per connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from enclave.core.errors import DeniedError, EnclaveError, InvalidError, UnavailableError
+from enclave.runtime.log import Log
+from enclave.wire.framing import VERSION, WireError, receive_frame, send_frame
+from enclave.wire.messages.schema import from_json, request_type, to_json
+
+_UCRED = struct.Struct("3i")
+FRAME_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel says (SO_PEERCRED, unix(7)): host pid and uid."""
+
+    pid: int
+    uid: int
+    connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply that carries descriptors; they are closed here once sent."""
+
+    body: Any
+    descriptors: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as a handler sees it: the peer and the descriptors that came along (the handler closes them)."""
+
+    peer: Peer
+    descriptors: list[int] = field(default_factory=list)
+
+
+Handler = Callable[[Any, Call], Any]
+
+
+class WireServer:
+    """Serves a closed set of requests on one socket.
+
+    ``handlers`` maps request classes to functions ``(message, call) -> reply message or Reply``.
+    ``allowed_uids`` None means that whoever can open the socket may ask: use it only for sockets whose
+    path is itself the identity. An error of ours is sent back; any other becomes ``unexpected`` and is logged
+    by class and place only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        handlers: Mapping[type[Any], Handler],
+        *,
+        log: Log,
+        allowed_uids: frozenset[int] | None,
+        mode: int = 0o600,
+        max_descriptors: int = 0,
+        on_close: Callable[[Peer], None] | None = None,
+    ) -> None:
+        self.path = path
+        self._by_name = {request_type(cls).name: (cls, handler) for cls, handler in handlers.items()}
+        self._log = log
+        self._allowed = allowed_uids
+        self._max_descriptors = max_descriptors
+        self._on_close = on_close
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._count = 0
+        self._closed = False
+        self._listener = _listen(path, mode)
+        self._thread = threading.Thread(target=self._accept, name=f"wire:{path.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begins to accept; returns at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops accepting and ends every open connection."""
+        self._closed = True
+        with self._guard:
+            for sock in (self._listener, *self._open):
+                _shut(sock)
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._guard:
+                self._open.add(sock)
+                self._count += 1
+                number = self._count
+            threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        peer = Peer(0, -1, number)
+        try:
+            sock.settimeout(FRAME_TIMEOUT_S)
+            pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            peer = Peer(pid, uid, number)
+            while self._one(sock, peer):
+                pass
+        except (OSError, WireError) as error:
+            if not self._closed:
+                self._log.warning("connection ended", socket=self.path.name, uid=peer.uid, error=type(error).__name__)
+        finally:
+            with self._guard:
+                self._open.discard(sock)
+            sock.close()
+            if self._on_close is not None:
+                self._on_close(peer)
+
+    def _one(self, sock: socket.socket, peer: Peer) -> bool:
+        received = receive_frame(sock, max_descriptors=self._max_descriptors)
+        if received is None:
+            return False
+        frame, descriptors = received
+        request_id = frame.get("id") if isinstance(frame.get("id"), str) else ""
+        sent: Sequence[int] = ()
+        try:
+            reply = self._answer(frame, Call(peer, descriptors))
+            if isinstance(reply, Reply):
+                sent, reply = reply.descriptors, reply.body
+            answer = {"v": VERSION, "id": request_id, "ok": True, "body": to_json(reply)}
+        except EnclaveError as error:
+            for fd in descriptors:
+                _close_quietly(fd)
+            fault = {"family": error.family, "code": error.code, "message": error.message}
+            answer = {"v": VERSION, "id": request_id, "ok": False, "error": fault}
+        try:
+            send_frame(sock, answer, sent)
+        finally:
+            for fd in sent:
+                os.close(fd)
+        return True
+
+    def _answer(self, frame: dict[str, Any], call: Call) -> Any:
+        if self._allowed is not None and call.peer.uid not in self._allowed:
+            raise DeniedError(f"{self.path.name}: wanted a process of this enclave, got another one")
+        if set(frame) != {"v", "id", "type", "body"} or frame["v"] != VERSION:
+            raise InvalidError("wire: wanted v, id, type and body of this version, got another envelope")
+        known = self._by_name.get(str(frame["type"]))
+        if known is None:
+            raise InvalidError(f"{self.path.name}: wanted a request that this socket serves, got another one")
+        cls, handler = known
+        try:
+            return handler(from_json(cls, frame["body"]), call)
+        except EnclaveError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in a handler must not leak its text, nor end the daemon
+            self._log.error("handler failed", error, request=str(frame["type"]))
+            raise EnclaveError("the service failed while doing this; its log says where") from None
+
+
+def _listen(path: Path, mode: int) -> socket.socket:
+    if len(os.fsencode(path)) > 107:
+        raise InvalidError(f"socket path: wanted at most 107 bytes, got {len(os.fsencode(path))}; use a shorter home")
+    if path.exists():
+        probe = socket.socket(socket.AF_UNIX)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+        else:
+            raise UnavailableError(f"{path.name}: wanted a free socket, got one in use; another daemon is running")
+        finally:
+            probe.close()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(mode)
+    listener.listen(128)
+    return listener
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def _close_quietly(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)
