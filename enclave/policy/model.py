@@ -1,0 +1,195 @@
+"""What a decision is made of: who, on what, which facts. Frozen, pure, made by the services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+Role = Literal[
+    "researcher", "expert", "honest_broker", "output_checker", "data_steward", "auditor", "operator", "service"
+]
+ROLES: Final[frozenset[str]] = frozenset(get_args(Role))
+PERSON_ROLES: Final[frozenset[str]] = ROLES - {"service"}
+SERVICE_PREFIX: Final = "service:"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A person or a service as its identity was proven; ``roles`` are those of the identity provider."""
+
+    name: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What is acted on. Only the names that the action needs are filled."""
+
+    project: str = ""
+    dataset: str = ""
+    version: int = 0
+    id: str = ""
+    person: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``reason`` is a stable code (``ok`` when allowed), ``message`` is for people."""
+
+    allowed: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectFacts:
+    """The project: ``state`` is open | closed | frozen; ``member_role`` is the actor's own ('' = none)."""
+
+    name: str
+    state: str
+    member_role: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """The dataset version: ``state`` is candidate | released | withdrawn | shredded."""
+
+    dataset: str
+    version: int
+    state: str
+    content_root: str
+    steward: str = ""
+    released_to_project: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFacts:
+    """The signed determination as the registry verified it (``reason`` ok | altered | revoked | …)."""
+
+    id: str
+    valid: bool
+    reason: str
+    content_root: str
+    not_before: datetime
+    expires: datetime
+    expert: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeterminationFacts:
+    """A determination on its way: ``state`` as in ``determination.states``; ``expert`` is named in its text."""
+
+    id: str
+    state: str
+    expert: str
+    steward: str
+    dataset: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngagementFacts:
+    """An expert's right to look at one candidate before signing; no release follows from it."""
+
+    expert: str
+    dataset: str
+    version: int
+    content_root: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFacts:
+    """A release request: ``state`` is requested | approved | refused | withdrawn.
+
+    ``approve`` is what the actor is about to say; a refusal needs no valid certificate.
+    """
+
+    id: str
+    state: str
+    requested_by: str
+    approve: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressFacts:
+    """An egress request. The words of its states belong to the airlock; what they mean for policy stands here.
+
+    ``actor_is_member`` is whether the actor belongs to the request's project.
+    """
+
+    id: str
+    author: str
+    project: str
+    open_for_votes: bool = False
+    released: bool = False
+    delivered: bool = False
+    withdrawable: bool = False
+    actor_is_member: bool = False
+    voters: frozenset[str] = frozenset()
+    approvers: frozenset[str] = frozenset()
+    rejecters: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything a service found out before it asked. What is None is unknown, and unknown is a denial."""
+
+    project: ProjectFacts | None = None
+    version: VersionFacts | None = None
+    certificate: CertificateFacts | None = None
+    determination: DeterminationFacts | None = None
+    engagement: EngagementFacts | None = None
+    release: ReleaseFacts | None = None
+    egress: EgressFacts | None = None
+
+
+NO_FACTS: Final = Facts()
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ok": "allowed",
+        "unknown_action": "action: wanted one that the policy knows, got another; nothing unknown is allowed",
+        "unknown_actor": "actor: wanted a person or service with known roles, got another combination",
+        "role": "role: wanted one that may do this, got none; ask the operator which group gives it",
+        "service": "service: wanted the service that does this, got another one",
+        "missing_fact": "facts: wanted all that this decision needs, got fewer; without them it is a refusal",
+        "other_resource": "facts: wanted those of the thing acted on, got those of another",
+        "project_not_open": "project: wanted an open one, got one that is closed or frozen",
+        "not_a_member": "project: wanted a member with this role, got somebody else; a data steward adds members",
+        "own_project": "conflict of duty: wanted somebody outside of the project, got one of its members",
+        "self_grant": "conflict of duty: wanted a grant to somebody else, got one to oneself",
+        "requester_decides": "conflict of duty: wanted somebody other than who requested it, got the same person",
+        "expert_is_steward": "conflict of duty: wanted expert and data steward to be two people, got one",
+        "expert_is_broker": "conflict of duty: wanted expert and honest broker to be two people, got one",
+        "steward_is_broker": "conflict of duty: wanted steward and honest broker to be two people, got one",
+        "not_named_expert": "determination: wanted the expert named in it, got somebody else",
+        "determination_state": "determination: wanted a state in which this can be done, got another",
+        "version_not_candidate": "dataset version: wanted a candidate, got one in another state",
+        "version_not_usable": "dataset version: wanted one that is there, got a withdrawn or shredded one",
+        "not_released": "dataset version: wanted one released to this project, got one that is not",
+        "no_engagement": "engagement: wanted an expert engaged for this candidate, got somebody else",
+        "engagement_over": "engagement: wanted one that still runs, got one that is over",
+        "certificate_missing": "certificate: wanted a signed determination, got none",
+        "certificate_altered": "certificate: wanted the bytes that were signed, got others",
+        "certificate_expired": "certificate: wanted one within its time, got an expired one; it must be renewed",
+        "certificate_not_yet_valid": "certificate: wanted one within its time, got one whose time has not come",
+        "certificate_revoked": "certificate: wanted one in force, got a revoked one",
+        "certificate_other_root": "certificate: wanted one for this content, got one for another content root",
+        "certificate_untrusted_expert": "certificate: wanted a trusted expert's key, got another key",
+        "certificate_invalid": "certificate: wanted a valid one, got one that is not",
+        "release_state": "release: wanted one that waits for a decision, got one that is decided",
+        "author_votes": "conflict of duty: wanted a checker other than the author, got the author",
+        "voted_already": "egress: wanted one vote per checker, got a second one",
+        "not_open_for_votes": "egress: wanted a request in review, got one in another state",
+        "too_few_approvals": "egress: wanted approvals of two different checkers, got fewer",
+        "rejected": "egress: wanted no objection, got one",
+        "not_the_author": "egress: wanted the author of the request, got somebody else",
+        "not_released_yet": "egress: wanted a released request, got one in another state",
+        "delivered_already": "egress: wanted the first delivery, got a second; a delivery is single-use",
+        "not_withdrawable": "egress: wanted a request that can still be withdrawn, got one that cannot",
+    }
+)
