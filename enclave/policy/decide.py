@@ -153,6 +153,10 @@ def _released_here(case: Case) -> str | None:
     version = case.facts.version
     if version is None:
         return "missing_fact"
+    if (version.dataset, version.version) != (case.resource.dataset, case.resource.version):
+        return "other_resource"
+    if version.state in ("withdrawn", "shredded"):
+        return "version_not_usable"
     return None if version.state == "released" and version.released_to_project else "not_released"
 
 
@@ -346,10 +350,12 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "determination.draft": (
         _rule("expert", checks=(_version_there, _candidate, _named_expert, _expert_is_not_steward)),
         _rule("data_steward", checks=(_version_there, _candidate, _not_expert_of_it, _expert_is_not_steward)),
+        _rule("service", checks=(_service("intake"), _version_there, _candidate, _expert_is_not_steward)),
     ),
     "determination.sign": (
         _rule("expert", checks=(_UNDECIDED, _named_expert, _expert_is_not_steward, _version_there, _candidate)),
     ),
+    "determination.begin": (_rule("expert", checks=(_determination("draft"), _named_expert)),),
     "determination.decline": (_rule("expert", checks=(_UNDECIDED, _named_expert)),),
     "determination.revoke": (
         _rule("expert", checks=(_determination("signed"), _named_expert)),
@@ -383,11 +389,11 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         _rule("service", checks=(_service("reports"), _project_open)),
     ),
     "dataset.open": (
-        _rule("researcher", checks=(_project_open, _member, _version_there, _released_here, _certificate_holds)),
+        _rule("researcher", checks=(_project_open, _member, _released_here, _certificate_holds)),
         _rule("expert", checks=(_version_there, _engaged, _engaged_for_this)),
         _rule(
             "service",
-            checks=(_service("reports"), _project_open, _version_there, _released_here, _certificate_holds),
+            checks=(_service("reports"), _project_open, _released_here, _certificate_holds),
         ),
     ),
     "egress.submit": (_rule("researcher", checks=(_project_open, _member)),),

@@ -180,6 +180,8 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "certificate_revoked": "certificate: wanted one in force, got a revoked one",
         "certificate_other_root": "certificate: wanted one for this content, got one for another content root",
         "certificate_untrusted_expert": "certificate: wanted a trusted expert's key, got another key",
+        "certificate_superseded": "certificate: wanted one in force, got one that a newer one replaced",
+        "certificate_not_covering": "certificate: wanted one that covers this project, got one for other recipients",
         "certificate_invalid": "certificate: wanted a valid one, got one that is not",
         "release_state": "release: wanted one that waits for a decision, got one that is decided",
         "author_votes": "conflict of duty: wanted a checker other than the author, got the author",
