@@ -85,6 +85,24 @@ class ProjectsOf:
     person: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectStanding:
+    """A project as ``policy.ProjectFacts`` wants it: ``state`` open | closed | frozen | missing."""
+
+    name: str
+    state: str
+    member_role: str = ""
+
+
+@request("facts.project", reply=ProjectStanding)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskProjectStanding:
+    """From other daemons: how a principal stands to a project."""
+
+    person: str
+    project: str
+
+
 # ── versions, determinations, releases ──────────────────────────────────────
 
 
@@ -150,6 +168,23 @@ class DraftDetermination:
     text: str
 
 
+@request("determination.propose", reply=Certificate)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeDetermination:
+    """From intaked: the certificate text that it drafted for the candidate which it has just registered."""
+
+    text: str
+
+
+@request("determination.begin", reply=Certificate)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginAssessment:
+    """By the expert named in it: from draft to under_assessment; from then on they may look at the candidate."""
+
+    token: str
+    id: str
+
+
 @request("determination.submit_signature", reply=Certificate)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitSignature:
@@ -187,6 +222,23 @@ class ShowDetermination:
 
     token: str
     id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateList:
+    """Several determinations, newest first."""
+
+    certificates: tuple[Certificate, ...]
+
+
+@request("determination.list", reply=CertificateList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListDeterminations:
+    """By any signed-in person; ``dataset`` and ``version`` narrow."""
+
+    token: str
+    dataset: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,12 +315,19 @@ class LeaseFacts:
     certificate_root: str
     not_before: str
     expires: str
+    certificate_expert: str = ""
+    version_steward: str = ""
+    engagement_until: str = ""
 
 
 @request("facts.lease", reply=LeaseFacts)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskLeaseFacts:
-    """``version`` None: the newest version released to the project."""
+    """``version`` None: the newest version released to the project.
+
+    Always answered: what does not exist has the state ``missing``. ``engagement_until`` (RFC 3339) is set when
+    the person is the expert engaged for this candidate; ``project`` may then be ''.
+    """
 
     person: str
     project: str
@@ -290,3 +349,30 @@ class AskProjectDatasets:
 
     person: str
     project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engagement:
+    """An expert's right to look at one candidate before signing, until ``until`` (RFC 3339)."""
+
+    expert: str
+    dataset: str
+    version: int
+    content_root: str
+    certificate: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngagementList:
+    """Those that run."""
+
+    engagements: tuple[Engagement, ...]
+
+
+@request("facts.engagements", reply=EngagementList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskEngagements:
+    """From launcherd: the candidates that this person is engaged for."""
+
+    person: str
