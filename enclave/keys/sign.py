@@ -24,7 +24,7 @@ class Signer(Protocol):
 
 
 def open_signer(uri: str) -> Signer:
-    """The signer of the key at ``uri``; raises ``InvalidError`` for an unknown scheme, else as ``files.read_secret``."""
+    """The signer of the key at ``uri``; raises ``InvalidError`` for an unknown scheme, else as ``read_secret``."""
     return open_by_scheme(uri, {"file": _FileSigner}, purpose="signing")
 
 

@@ -27,7 +27,7 @@ def open_by_scheme(uri: str, providers: Mapping[str, Callable[[str], T]], *, pur
     if provider is None:
         known = ", ".join(f"{name}:" for name in sorted(providers))
         raise InvalidError(
-            f"{purpose} key: wanted a URI of a known scheme ({known}), got another one; such as file:/etc/enclave/x.key",
+            f"{purpose} key: wanted a URI of a known scheme ({known}), got another one; write it like file:/PATH",
             code="key_uri_unknown",
         )
     return provider(uri)
