@@ -1,0 +1,80 @@
+"""``python -m enclave.reports.run``: one papermill run in a process of its own, which can be ended at any time.
+
+Reads one JSON object on stdin ``{notebook, parameters, title, time_limit_s, page_fd}``; writes the page to the
+descriptor ``page_fd`` and one JSON object on stdout: ``{ok, cells}`` or ``{ok, code, cell, error}``. Of an error
+in a cell only its class and the cell's number are told: its text may hold data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from enclave.core.errors import EnclaveError, UnavailableError
+from enclave.reports.page import render_page
+
+KERNEL = "enclave-python"
+
+
+def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
+    """Runs the notebook and writes its page; returns what goes to stdout."""
+    try:
+        notebook = papermill.execute_notebook(
+            Path(task["notebook"]),
+            None,  # no copy on any disk
+            parameters=task["parameters"],
+            kernel_name=KERNEL,
+            progress_bar=False,
+            log_output=False,
+            start_timeout=60,
+            execution_timeout=task["time_limit_s"],
+        )
+    except PapermillExecutionError as error:
+        return _failed("cell_failed", cell=error.cell_index + 1, error=_class_name(error.ename))
+    except CellTimeoutError:
+        return _failed("cell_timeout")
+    except DeadKernelError:
+        return _failed("kernel_died")
+    except Exception as error:  # noqa: BLE001 - whatever the kernel's side did, only its class may be told
+        return _not_started(error)
+    cells = sum(1 for cell in notebook.cells if cell.cell_type == "code")
+    with os.fdopen(int(task["page_fd"]), "wb") as page:
+        page.write(render_page(notebook, title=task["title"]).encode("utf-8"))
+    return {"ok": True, "cells": cells}
+
+
+def main() -> None:
+    """The process's entry."""
+    json.dump(run_notebook(json.load(sys.stdin)), sys.stdout)
+
+
+def _not_started(error: BaseException) -> dict[str, Any]:
+    """An error of ours says why in its code; of any other only the class is told."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, EnclaveError):
+        found = found.__cause__ or found.__context__
+    if isinstance(found, UnavailableError):
+        return _failed("kernel_unavailable")
+    if isinstance(found, EnclaveError):
+        return _failed(found.code)
+    return _failed("kernel_unavailable", error=_class_name(type(error).__name__))
+
+
+def _failed(code: str, *, cell: int = 0, error: str = "") -> dict[str, Any]:
+    return {"ok": False, "code": code, "cell": cell, "error": error}
+
+
+def _class_name(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text) else "an error"
+
+
+if __name__ == "__main__":
+    main()
