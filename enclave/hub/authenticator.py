@@ -8,7 +8,8 @@ from typing import Any
 
 import jwt
 from oauthenticator.generic import GenericOAuthenticator
-from tornado import web
+from oauthenticator.oauth2 import OAuthLogoutHandler
+from tornado.web import HTTPError
 from traitlets import Tuple, Unicode
 
 from enclave.audit.client import AuditClient
@@ -18,6 +19,17 @@ from enclave.identity.roles import group_of
 from enclave.runtime.clock import SystemClock
 
 _STATE_KEY = "enclave_sign_in"
+
+
+class EnclaveLogoutHandler(OAuthLogoutHandler):
+    """Signing out is an event too; it never fails for want of a receipt."""
+
+    async def handle_logout(self) -> None:
+        """Records who leaves, then ends the session."""
+        user = self.current_user
+        if user is not None:
+            await self.authenticator.record_sign_out(user.name)
+        await super().handle_logout()
 
 
 class EnclaveAuthenticator(GenericOAuthenticator):
@@ -34,6 +46,7 @@ class EnclaveAuthenticator(GenericOAuthenticator):
     mfa_acr = Tuple((), help="Any of these as `acr` is a second factor.").tag(config=True)
     audit_socket = Unicode(help="The ledger's socket; without a receipt nobody gets in.").tag(config=True)
 
+    logout_handler = EnclaveLogoutHandler
     _keys: dict[str, Any] | None = None
     _audit: AuditClient | None = None
 
@@ -67,15 +80,15 @@ class EnclaveAuthenticator(GenericOAuthenticator):
             model: dict[str, Any] = await super().authenticate(handler, data, **kwargs)
         except SignInRefusedError as error:
             await self._record_refusal(error)
-            raise web.HTTPError(403, "%s", error.message) from None
-        except Exception as error:
+            raise HTTPError(403, "%s", error.message) from None
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, it is a refusal and an event
             self.log.error("Sign-in failed: %s", type(error).__name__)  # noqa: TRY400 - its text may hold a token
             refusal = SignInRefusedError(
                 "Sign-in: wanted the identity provider's answer, got none that can be used; try again",
                 code="provider_failed",
             )
             await self._record_refusal(refusal)
-            raise web.HTTPError(503, "%s", refusal.message) from None
+            raise HTTPError(503, "%s", refusal.message) from None
         return model
 
     async def check_allowed(self, username: str, auth_model: dict[str, Any] | None) -> bool:
@@ -97,6 +110,13 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         model["auth_state"] = None
         return model
 
+    async def record_sign_out(self, name: str) -> None:
+        """Writes ``login.out``; a sign-out is not held up when the ledger is down."""
+        try:
+            await asyncio.to_thread(self._client().record, "login.out", actor=name)
+        except EnclaveError as error:
+            self.log.error("Sign-out not recorded: %s", error.code)  # noqa: TRY400 - the code says it all
+
     async def _record_refusal(self, error: SignInRefusedError) -> None:
         await self._record(
             "login.refused",
@@ -107,15 +127,18 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         )
 
     async def _record(self, kind: str, **fields: Any) -> None:
-        if self._audit is None:
-            self._audit = AuditClient(Path(self.audit_socket))
         try:
-            await asyncio.to_thread(self._audit.record, kind, **fields)
+            await asyncio.to_thread(self._client().record, kind, **fields)
         except EnclaveError as error:
             self.log.error("Sign-in not recorded: %s", error.code)  # noqa: TRY400 - the code says it all
-            raise web.HTTPError(
+            raise HTTPError(
                 503, "%s", "Sign-in: wanted a receipt from the ledger, got none; nobody is let in until it is back"
             ) from None
+
+    def _client(self) -> AuditClient:
+        if self._audit is None:
+            self._audit = AuditClient(Path(self.audit_socket))
+        return self._audit
 
     async def _key(self, kid: str | None) -> Any:
         """The provider's key ``kid``; its document is fetched again once when the key is not known."""
