@@ -1,0 +1,129 @@
+"""What a sandbox is made of, and the bwrap arguments that make it. Pure but for looking which host paths exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from enclave.sandbox.runtime_mounts import Runtime, under_usr
+
+INNER = "/run/enclave-runtime"
+INNER_PYTHON = f"{INNER}/env/bin/python"
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC_OF_HOST = ("ld.so.cache", "fonts", "alternatives", "localtime")
+_ETC_OF_OURS = ("passwd", "group", "hosts", "nsswitch.conf", "resolv.conf")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """``source`` on the host (as the launcher's children see it) at ``target`` in the sandbox."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """Memory at ``target`` that dies with the sandbox."""
+
+    target: str
+    size_mb: int
+    mode: str = "0700"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One sandbox: program, environment, what is mounted. Everything that is not named is absent."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    env: Literal["kernel", "host"]
+    packages: tuple[str, ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    cwd: str = "/"
+    tmp_mb: int = 256
+    shm_mb: int = 64
+    hostname: str = "enclave"
+    read_only_dirs: tuple[str, ...] = field(default=())
+
+
+def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: int, block_fd: int) -> list[str]:
+    """bwrap's argv, its own name first. The descriptors are those that bwrap inherits."""
+    return [
+        str(runtime.bwrap),
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled"),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+        *("--uid", "1000", "--gid", "1000", "--hostname", spec.hostname),
+        *_system(),
+        *_etc(runtime),
+        *_devices(spec),
+        *_runtime(spec, runtime),
+        *_memory(spec),
+        *_mounts(spec),
+        *("--remount-ro", "/"),
+        *("--chdir", spec.cwd, "--clearenv"),
+        *(word for name, value in sorted(spec.environment.items()) for word in ("--setenv", name, value)),
+        *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
+        "--",
+        *spec.argv,
+    ]
+
+
+def _system() -> list[str]:
+    words: list[str] = []
+    for name in _SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            words += ["--symlink", str(path.readlink()), name]
+        elif path.is_dir():
+            words += ["--ro-bind", name, name]
+    return words
+
+
+def _etc(runtime: Runtime) -> list[str]:
+    words = ["--perms", "0755", "--dir", "/etc"]
+    for name in _ETC_OF_HOST:
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for name in _ETC_OF_OURS:
+        words += ["--ro-bind", str(runtime.etc / name), f"/etc/{name}"]
+    return words
+
+
+def _devices(spec: SandboxSpec) -> list[str]:
+    """``/dev`` is made read-only after ``/dev/shm`` got its size; bwrap's defaults are half the memory each."""
+    shm = ["--perms", "1777", "--size", str(spec.shm_mb * _MIB), "--tmpfs", "/dev/shm"]  # noqa: S108 - in the sandbox
+    return ["--proc", "/proc", "--dev", "/dev", *shm, "--remount-ro", "/dev"]
+
+
+def _runtime(spec: SandboxSpec, runtime: Runtime) -> list[str]:
+    env = runtime.kernel_env if spec.env == "kernel" else runtime.host_env
+    words = ["--perms", "0755", "--dir", INNER]
+    if not under_usr(runtime.base):
+        words += ["--ro-bind", str(runtime.base), f"{INNER}/python"]
+    for part in ("lib", "share", "etc"):
+        words += ["--ro-bind-try", str(env / part), f"{INNER}/env/{part}"]
+    words += ["--ro-bind", str(runtime.etc / "pyvenv.cfg"), f"{INNER}/env/pyvenv.cfg"]
+    words += ["--symlink", runtime.inner_python, INNER_PYTHON]
+    for name in spec.packages:
+        words += ["--ro-bind", str(runtime.packages[name]), f"{INNER}/src/{name}"]
+    return words
+
+
+def _memory(spec: SandboxSpec) -> list[str]:
+    words: list[str] = []
+    for one in (Tmpfs("/tmp", spec.tmp_mb, "1777"), *spec.tmpfs):  # noqa: S108 - in the sandbox
+        words += ["--perms", one.mode, "--size", str(one.size_mb * _MIB), "--tmpfs", one.target]
+    return words
+
+
+def _mounts(spec: SandboxSpec) -> list[str]:
+    words: list[str] = []
+    for one in spec.binds:
+        words += ["--bind" if one.writable else "--ro-bind", str(one.source), one.target]
+    for path in spec.read_only_dirs:
+        words += ["--remount-ro", path]
+    return words
