@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.event import Event, check_event, event_to_json
+from enclave.audit.vocabulary import check_kind
 from enclave.core.clock import Clock, format_time
 from enclave.core.errors import UnavailableError
 from enclave.runtime.clock import SystemClock
@@ -55,8 +56,11 @@ class AuditClient:
         return self.append(event, bodies=bodies)
 
     def append(self, event: Event, *, bodies: Mapping[str, str] | None = None) -> Receipt:
-        """Appends ``event``; raises ``UnavailableError`` when no receipt came in time: then do not act."""
-        message = Append(event=event_to_json(check_event(event)), bodies=dict(bodies or {}))
+        """Appends ``event``; raises ``UnavailableError`` when no receipt came in time: then do not act.
+
+        Raises ``InvalidError`` when its kind or a key of its detail is not declared in ``audit/kinds/``.
+        """
+        message = Append(event=event_to_json(check_kind(check_event(event))), bodies=dict(bodies or {}))
         end = time.monotonic() + self._deadline_s
         while True:
             client = self._take()

@@ -1,0 +1,188 @@
+"""Opening a store after whatever happened to it: the good part is kept, the damage is told.
+
+What a signed checkpoint covers is *proven*: its leaf hashes are taken from the tiles, so the tree goes on unbroken even
+when records below it were changed or lost; that damage stays in the files for ``verify`` to find. Records after the last
+checkpoint are taken as far as they are whole; what follows is copied to ``damaged/`` and cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from enclave.audit.checkpoint import TreeHead, VerifierKey, Verify, verify_checkpoint
+from enclave.audit.merkle import Tree, leaf_hash
+from enclave.audit.segments import (
+    RECORD_HEAD,
+    BadBytes,
+    Record,
+    first_seq_of,
+    read_segment,
+    segment_files,
+)
+from enclave.audit.tiles import TileFolder, open_tiles_of, root_of, split_hashes
+from enclave.core.canonical import canonical_bytes, parse_json
+from enclave.core.errors import EnclaveError, IntegrityError
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Stored bytes that were not what was written. ``proven``: a checkpoint covers them, so receipts were given."""
+
+    segment: str
+    offset: int
+    lost_bytes: int
+    first_bad_seq: int
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A record that is durable: its place, its leaf hash, and eight bytes that tell its event from another."""
+
+    seq: int
+    leaf: bytes
+    fingerprint: bytes
+
+
+@dataclass(slots=True)
+class Recovered:
+    """Where the log stands after opening. ``resume`` is the segment to go on in and its good length."""
+
+    leaves: list[bytes]
+    head: TreeHead | None
+    resume: tuple[Path, int] | None = None
+    damage: list[Damage] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The number of records, lost ones below the checkpoint counted too."""
+        return len(self.leaves)
+
+    def tree(self) -> Tree:
+        """The tree over them."""
+        return Tree(size=len(self.leaves), open_tiles=open_tiles_of(self.leaves))
+
+
+def recover(folder: Path, *, key: VerifierKey, verify: Verify) -> Recovered:
+    """Reads the whole store below ``folder`` and repairs its tail."""
+    proven, head = _proven_leaves(folder, key, verify)
+    scan = _Scan(proven)
+    for path in segment_files(folder / "segments"):
+        scan.segment(path)
+    result = Recovered(scan.leaves, head, damage=scan.damage())
+    _cut_tail(folder, scan, result)
+    return result
+
+
+def fingerprint(event: object) -> bytes:
+    """Eight bytes that tell one event from another with the same id."""
+    return hashlib.sha256(canonical_bytes(event)).digest()[:8]
+
+
+def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[bytes, Known]:
+    """The ids of at least the last ``count`` records (when there are so many), oldest first."""
+    parts: list[dict[bytes, Known]] = []
+    total = 0
+    for path in reversed(segment_files(folder / "segments")):
+        part = {}
+        for item in read_segment(path):
+            if isinstance(item, Record) and item.seq < len(leaves):
+                known = _known(item, leaves)
+                if known:
+                    part[known[0]] = known[1]
+        parts.append(part)
+        total += len(part)
+        if total >= count:
+            break
+    return {key: value for part in reversed(parts) for key, value in part.items()}
+
+
+def _known(record: Record, leaves: Sequence[bytes]) -> tuple[bytes, Known] | None:
+    try:
+        event = parse_json(record.payload)["event"]
+        return bytes.fromhex(event["id"]), Known(record.seq, leaves[record.seq], fingerprint(event))
+    except (EnclaveError, KeyError, TypeError, ValueError):
+        return None  # not of our writing; verify names it
+
+
+def _proven_leaves(folder: Path, key: VerifierKey, verify: Verify) -> tuple[list[bytes], TreeHead | None]:
+    """The leaf hashes that the last checkpoint covers; none when it or the tiles are missing or do not agree."""
+    try:
+        text = (folder / "log" / "checkpoint").read_text("utf-8")
+        head = verify_checkpoint(text, key=key, verify=verify)
+    except (OSError, UnicodeDecodeError, IntegrityError):
+        return [], None
+    data = TileFolder(folder / "log").leaves(head.size)
+    leaves = split_hashes(data) if data is not None else []
+    if data is None or root_of(leaves) != head.root:
+        return [], head
+    return leaves, head
+
+
+class _Scan:
+    """One pass over the segments, in order."""
+
+    def __init__(self, proven: list[bytes]) -> None:
+        self._proven = len(proven)
+        self.leaves = list(proven)
+        self._seen = bytearray(len(proven))
+        self._bad: list[BadBytes] = []
+        self._tail_broken = False
+        self.tail: list[tuple[Path, int, int]] = []  # what comes after the good part: file, offset, bytes
+        self.end: tuple[Path, int] | None = None  # where the last good record ends
+
+    def segment(self, path: Path) -> None:
+        if self._tail_broken:
+            self.tail.append((path, 0, path.stat().st_size))
+            return
+        whole = path.stat().st_size
+        for item in read_segment(path):
+            if isinstance(item, BadBytes):
+                self._bad.append(item)
+            elif item.seq < self._proven:
+                if leaf_hash(item.payload) == self.leaves[item.seq]:
+                    self._seen[item.seq] = 1
+                    self._good_until(path, item)
+            elif item.seq == len(self.leaves):
+                self.leaves.append(leaf_hash(item.payload))
+                self._good_until(path, item)
+            else:
+                self._tail_broken = True
+                break
+        good = self.end[1] if self.end and self.end[0] == path else 0
+        if good < whole and (self._tail_broken or len(self.leaves) > self._proven or self._last_proven_seen()):
+            self.tail.append((path, good, whole - good))
+
+    def damage(self) -> list[Damage]:
+        found = []
+        lost = self._seen.find(0)
+        if lost >= 0:
+            found.append(Damage("", 0, 0, lost, proven=True))
+        for path, offset, size in self.tail[:1]:
+            found.append(Damage(path.name, offset, size, len(self.leaves), proven=False))
+        return found
+
+    def _last_proven_seen(self) -> bool:
+        return not self._seen or bool(self._seen[-1])
+
+    def _good_until(self, path: Path, record: Record) -> None:
+        self.end = (path, record.offset + RECORD_HEAD.size + len(record.payload))
+
+
+def _cut_tail(folder: Path, scan: _Scan, result: Recovered) -> None:
+    """Copies what is no record to ``damaged/`` and takes it out of the segments, so that writing can go on."""
+    for path, offset, _ in scan.tail:
+        keep = folder / "damaged" / f"{path.name}-{offset}"
+        keep.parent.mkdir(mode=0o700, exist_ok=True)
+        with path.open("rb") as source, keep.open("wb") as target:
+            source.seek(offset)
+            shutil.copyfileobj(source, target)
+        if offset == 0 or first_seq_of(path) >= result.size:
+            path.unlink()
+    last = segment_files(folder / "segments")
+    if scan.end and last and scan.end[0] == last[-1]:
+        result.resume = scan.end

@@ -1,0 +1,257 @@
+"""Segment files: the truth of the ledger, appended to and never changed.
+
+``segments/FIRST.seg`` begins with 16 bytes (``ENCLSEG1`` and its first sequence number); each record follows as
+length, CRC-32 and sequence number (big endian, 4 + 4 + 8 bytes) and that many bytes of canonical JSON. The CRC covers
+sequence number and payload; it finds accidents, the Merkle tree finds intent.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from enclave.core.errors import IntegrityError
+
+MAGIC = b"ENCLSEG1"
+FILE_HEAD = struct.Struct(">8sQ")
+RECORD_HEAD = struct.Struct(">IIQ")
+_SEQ = struct.Struct(">Q")
+MAX_RECORD_BYTES = 65_535  # what a tlog entry may hold (C2SP tlog-tiles)
+ROTATE_BYTES = 64 << 20
+_WINDOW_BYTES = 4 << 20  # of a segment, per read
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored record and where it stands."""
+
+    seq: int
+    payload: bytes
+    segment: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadBytes:
+    """From ``offset`` on a segment does not hold records: a torn write, or somebody's work."""
+
+    segment: str
+    offset: int
+    lost_bytes: int
+
+
+def frame(seq: int, payload: bytes) -> bytes:
+    """The bytes of one record as they stand in a segment."""
+    return RECORD_HEAD.pack(len(payload), record_crc(seq, payload), seq) + payload
+
+
+def record_crc(seq: int, payload: bytes) -> int:
+    """CRC-32 over sequence number and payload."""
+    return zlib.crc32(payload, zlib.crc32(_SEQ.pack(seq)))
+
+
+def segment_name(first_seq: int) -> str:
+    """The file name of the segment that begins with ``first_seq``."""
+    return f"{first_seq:012d}.seg"
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """All segments of a store, oldest first."""
+    return sorted(folder.glob("*.seg"))
+
+
+def read_segment(
+    path: Path, *, offset: int = 0, size_bytes: int = -1, max_record: int = MAX_RECORD_BYTES
+) -> Iterator[Record | BadBytes]:
+    """Records from ``offset`` on (0 = the first); between good records, a ``BadBytes`` for what is none."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(size_bytes)
+    name, at = path.name, 0
+    if offset == 0:
+        if data[:8] != MAGIC or len(data) < FILE_HEAD.size:
+            yield BadBytes(name, 0, min(len(data), FILE_HEAD.size))
+        at = FILE_HEAD.size
+    while at < len(data):
+        found = _record_at(data, at, max_record)
+        if found is None:
+            resume = _next_record(data, at + 1, max_record)
+            yield BadBytes(name, offset + at, resume - at)
+            at = resume
+            continue
+        seq, payload = found
+        yield Record(seq, payload, name, offset + at)
+        at += RECORD_HEAD.size + len(payload)
+
+
+def _record_at(data: bytes, at: int, max_record: int) -> tuple[int, bytes] | None:
+    start = at + RECORD_HEAD.size
+    if start > len(data):
+        return None
+    length, crc, seq = RECORD_HEAD.unpack_from(data, at)
+    if not 0 < length <= max_record or start + length > len(data):
+        return None
+    payload = data[start : start + length]
+    return (seq, payload) if record_crc(seq, payload) == crc else None
+
+
+def _next_record(data: bytes, at: int, max_record: int) -> int:
+    """Where records begin again after bytes that are none; the end when they do not."""
+    high = (max_record >> 24).to_bytes(1, "big")
+    while at < len(data):
+        at = data.find(high, at)
+        if at < 0:
+            break
+        # Most positions fail on the length alone, before a CRC is computed.
+        if _record_at(data, at, max_record) is not None:
+            return at
+        at += 1
+    return len(data)
+
+
+class SegmentReader:
+    """Reads records in order from a store that still grows; remembers where it was."""
+
+    def __init__(self, folder: Path, *, next_seq: int = 0, max_record: int = MAX_RECORD_BYTES) -> None:
+        self._folder = folder
+        self._next = next_seq
+        self._max_record = max_record
+        self._path: Path | None = None
+        self._offset = 0
+
+    def read(self, *, upto: int, count: int) -> list[Record]:
+        """At most ``count`` records below ``upto``, those that cannot be read left out."""
+        found: list[Record] = []
+        while self._next < upto and len(found) < count:
+            before = self._next
+            path = self._segment_of(self._next)
+            if path is None:
+                return found
+            if path != self._path:
+                self._path, self._offset = path, 0
+            self._take(path, found, upto, count)
+            if self._next == before and not self._skip_to_later_segment(path, upto):
+                return found
+        return found
+
+    def _take(self, path: Path, found: list[Record], upto: int, count: int) -> None:
+        for item in read_segment(path, offset=self._offset, size_bytes=_WINDOW_BYTES, max_record=self._max_record):
+            if isinstance(item, BadBytes):
+                continue
+            if item.seq >= upto or len(found) >= count:
+                return
+            self._offset = item.offset + RECORD_HEAD.size + len(item.payload)
+            if item.seq >= self._next:
+                found.append(item)
+                self._next = item.seq + 1
+
+    def _segment_of(self, seq: int) -> Path | None:
+        best = None
+        for path in segment_files(self._folder):
+            if first_seq_of(path) <= seq:
+                best = path
+        return best
+
+    def _skip_to_later_segment(self, path: Path, upto: int) -> bool:
+        for later in segment_files(self._folder):
+            if later.name > path.name and first_seq_of(later) < upto:
+                self._next = max(self._next, first_seq_of(later))
+                return True
+        return False
+
+
+def first_seq_of(path: Path) -> int:
+    """The sequence number in a segment's name."""
+    try:
+        return int(path.stem)
+    except ValueError:
+        raise IntegrityError(f"segment {path.name}: wanted a number as its name, got another form") from None
+
+
+class SegmentWriter:
+    """Appends to the newest segment; after any error it starts again from the last durable byte.
+
+    Not thread-safe: the ledger's committing thread alone writes. ``OSError`` leaves it usable.
+    """
+
+    def __init__(self, folder: Path, *, rotate_bytes: int = ROTATE_BYTES) -> None:
+        self._folder = folder
+        self._rotate_bytes = rotate_bytes
+        self._fd = -1
+        self._path: Path | None = None
+        self._durable = 0
+
+    def resume(self, path: Path, *, size_bytes: int) -> None:
+        """Goes on in an existing segment whose first ``size_bytes`` are good."""
+        self._path, self._durable = path, size_bytes
+
+    def write(self, data: bytes, *, first_seq: int) -> None:
+        """Appends whole records and returns when they are durable (fdatasync(2)); raises ``OSError``."""
+        try:
+            if self._fd < 0 or self._durable >= self._rotate_bytes:
+                self._open(first_seq)
+            _write_all(self._fd, data, self._durable)
+            os.fdatasync(self._fd)
+        except OSError:
+            self.close()
+            raise
+        self._durable += len(data)
+
+    def take_back(self, size_bytes: int) -> None:
+        """Forgets the last bytes written; the next write cuts them off."""
+        if size_bytes:
+            self._durable -= size_bytes
+            self.close()
+
+    def close(self) -> None:
+        """Closes the file; the next write opens it again and drops what was not durable."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self, first_seq: int) -> None:
+        self.close()
+        if self._path is None or self._durable >= self._rotate_bytes:
+            self._create(first_seq)
+            return
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, self._durable)  # what a failed write left is no record: nobody got a receipt for it
+            os.fdatasync(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _create(self, first_seq: int) -> None:
+        path = self._folder / segment_name(first_seq)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, FILE_HEAD.pack(MAGIC, first_seq), 0)
+            os.fsync(fd)
+            sync_dir(self._folder)
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd, self._path, self._durable = fd, path, FILE_HEAD.size
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
+
+
+def sync_dir(path: Path) -> None:
+    """Makes a new name in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

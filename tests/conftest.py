@@ -1,0 +1,81 @@
+"""What every service's tests share: a real ledger in a home of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.audit.client import AuditClient
+from enclave.audit.daemon import AuditDaemon
+from enclave.audit.segments import Record, read_segment, segment_files
+from enclave.keys.files import new_ed25519, new_symmetric
+from enclave.policy.model import Actor
+from enclave.runtime.home import HOME_FORMAT, Home
+from enclave.runtime.log import Log
+
+
+@dataclass
+class AuditStand:
+    """A running ledger: ``client`` writes, ``events`` reads the segments, ``stop`` and ``start`` as they say.
+
+    ``people`` maps tokens to actors for queries; set ``resolve`` before ``start`` for something else.
+    """
+
+    home: Home
+    client: AuditClient
+    people: dict[str, Actor] = field(default_factory=dict)
+    resolve: Callable[[str], Actor] | None = None
+    daemon: AuditDaemon | None = None
+
+    def start(self) -> None:
+        """Starts the daemon; it listens on return."""
+        self.daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.resolve or self.people.__getitem__)
+        self.daemon.start()
+
+    def stop(self) -> None:
+        """Ends the daemon in order."""
+        if self.daemon is not None:
+            self.daemon.close()
+            self.daemon = None
+
+    def events(self, **match: Any) -> list[dict[str, Any]]:
+        """All durable events, oldest first, whose fields equal ``match`` (``kind="cell.execute"``)."""
+        found = [record["event"] for record in self.records()]
+        return [event for event in found if all(event.get(key) == value for key, value in match.items())]
+
+    def records(self) -> list[dict[str, Any]]:
+        """All durable records as they stand in the segments."""
+        return [
+            json.loads(item.payload)
+            for path in segment_files(self.home.state("audit") / "segments")
+            for item in read_segment(path)
+            if isinstance(item, Record)
+        ]
+
+
+def make_home(root: Path) -> Home:
+    """A home with the ledger's keys and an empty settings document."""
+    home = Home(root)
+    (root / "keys").mkdir(parents=True, mode=0o700)
+    home.settings_file.write_text("", "utf-8")
+    home.format_file.write_text(f"{HOME_FORMAT}\n", "ascii")
+    new_ed25519(home.key_file("audit-checkpoint"))
+    new_symmetric(home.key_file("audit-body"))
+    new_symmetric(home.key_file("audit-store"))
+    return home
+
+
+@pytest.fixture
+def auditd(tmp_path: Path) -> Iterator[AuditStand]:
+    """A running ledger in a home below ``tmp_path``."""
+    home = make_home(tmp_path / "home")
+    stand = AuditStand(home, AuditClient(home.socket("auditd")))
+    stand.start()
+    yield stand
+    stand.client.close()
+    stand.stop()
