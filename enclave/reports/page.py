@@ -12,10 +12,9 @@ from typing import Any, Final
 import bleach
 from nbconvert import HTMLExporter
 
-_TAGS: Final = frozenset(
-    ("h1", "h2", "h3", "h4", "p", "div", "span", "blockquote", "pre", "code", "em", "strong", "hr", "br")
-    + ("table", "caption", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li", "img")
-)
+_BLOCKS: Final = ("h1", "h2", "h3", "h4", "p", "div", "span", "blockquote", "pre", "code", "em", "strong", "hr", "br")
+_TABLES: Final = ("table", "caption", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li", "img")
+_TAGS: Final = frozenset((*_BLOCKS, *_TABLES))
 _KEPT: Final = ("image/png", "text/html", "text/plain")  # in the order in which one of them is shown
 _PNG: Final = "data:image/png;base64,"
 _DROPPED_BLOCKS: Final = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)

