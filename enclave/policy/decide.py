@@ -66,7 +66,7 @@ def decide(actor: Actor, action: str, resource: Resource, facts: Facts, at: date
         for role in sorted(rule.roles & actor.roles):
             reason = _first_denial(rule.checks, Case(actor, role, resource, facts, at))
             if reason is None:
-                return Decision(allowed=True, reason="ok", message=REASONS["ok"])
+                return Decision(allowed=True, reason="ok", message=REASONS["ok"], role=role)
             first = reason if first == "role" else first
     return _denied(first)
 
@@ -143,10 +143,6 @@ def _version_there(case: Case) -> str | None:
     if (version.dataset, version.version) != (case.resource.dataset, case.resource.version):
         return "other_resource"
     return None if version.state in ("candidate", "released") else "version_not_usable"
-
-
-def _candidate(case: Case) -> str | None:
-    return None if case.facts.version and case.facts.version.state == "candidate" else "version_not_candidate"
 
 
 def _released_here(case: Case) -> str | None:
@@ -348,12 +344,12 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "version.register": (_rule("service", checks=(_service("intake"),)),),
     "version.list": _ANYBODY,
     "determination.draft": (
-        _rule("expert", checks=(_version_there, _candidate, _named_expert, _expert_is_not_steward)),
-        _rule("data_steward", checks=(_version_there, _candidate, _not_expert_of_it, _expert_is_not_steward)),
-        _rule("service", checks=(_service("intake"), _version_there, _candidate, _expert_is_not_steward)),
+        _rule("expert", checks=(_version_there, _named_expert, _expert_is_not_steward)),
+        _rule("data_steward", checks=(_version_there, _not_expert_of_it, _expert_is_not_steward)),
+        _rule("service", checks=(_service("intake"), _version_there, _expert_is_not_steward)),
     ),
     "determination.sign": (
-        _rule("expert", checks=(_UNDECIDED, _named_expert, _expert_is_not_steward, _version_there, _candidate)),
+        _rule("expert", checks=(_UNDECIDED, _named_expert, _expert_is_not_steward, _version_there)),
     ),
     "determination.begin": (_rule("expert", checks=(_determination("draft"), _named_expert)),),
     "determination.decline": (_rule("expert", checks=(_UNDECIDED, _named_expert)),),

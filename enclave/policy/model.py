@@ -37,11 +37,12 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``reason`` is a stable code (``ok`` when allowed), ``message`` is for people."""
+    """``reason`` is a stable code (``ok`` when allowed), ``message`` for people, ``role`` the one that allowed it."""
 
     allowed: bool
     reason: str
     message: str
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +169,6 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "steward_is_broker": "conflict of duty: wanted steward and honest broker to be two people, got one",
         "not_named_expert": "determination: wanted the expert named in it, got somebody else",
         "determination_state": "determination: wanted a state in which this can be done, got another",
-        "version_not_candidate": "dataset version: wanted a candidate, got one in another state",
         "version_not_usable": "dataset version: wanted one that is there, got a withdrawn or shredded one",
         "not_released": "dataset version: wanted one released to this project, got one that is not",
         "no_engagement": "engagement: wanted an expert engaged for this candidate, got somebody else",

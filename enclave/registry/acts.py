@@ -1,0 +1,108 @@
+"""How every change is made: facts, decision, event, change, commit, event. No other module writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from enclave.audit.client import AuditClient
+from enclave.core.clock import Clock, format_time
+from enclave.core.errors import ConflictError, DeniedError, EnclaveError, UnavailableError
+from enclave.policy.decide import decide
+from enclave.policy.model import NO_FACTS, Actor, Decision, Facts, Resource
+from enclave.registry.store import RegistryStore
+from enclave.runtime.log import Log
+
+T = TypeVar("T")
+Question = Callable[[], tuple[Resource, Facts]]
+
+WRONG_STATE: Final = frozenset({"release_state", "determination_state", "project_not_open"})
+"""Refusals that say *not in this state* rather than *not you*: a conflict for the asker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One act as the ledger will show it; ``kind`` is also the policy's action unless ``action`` says otherwise."""
+
+    kind: str
+    actor: Actor
+    action: str = ""
+    project: str | None = None
+    dataset: str | None = None
+    version: int | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """Binds the state, the ledger and the clock."""
+
+    store: RegistryStore
+    audit: AuditClient
+    clock: Clock
+    log: Log
+
+    def perform(
+        self, act: Act, question: Question, change: Callable[[], T], *, guard: Callable[[], None] | None = None
+    ) -> T:
+        """Does ``change`` when the policy allows it; refusals and their reasons stand in the ledger.
+
+        ``guard`` raises when the act is allowed to this actor but what they brought is not good enough.
+        The intent is in the ledger before the change is committed. Raises what the decision or the change raised.
+        """
+        intended = False
+        try:
+            with self.store.transaction():
+                decision = self._decide(act, question, guard)
+                self.record(act, "intent", role=decision.role)
+                intended = True
+                result = change()
+        except EnclaveError as error:
+            if intended:
+                self.record(act, "failed", reason=error.code)
+            raise
+        try:
+            self.record(act, "ok", role=decision.role)
+        except UnavailableError:
+            self.log.warning("outcome not recorded", kind=act.kind)  # the intent is; the change is durable
+        return result
+
+    def check_may_read(self, act: Act) -> None:
+        """Raises (and records the refusal) when the actor may not read this kind of thing."""
+        self._decide(act, lambda: (Resource(), NO_FACTS))
+
+    def _decide(self, act: Act, question: Question, guard: Callable[[], None] | None = None) -> Decision:
+        try:
+            resource, facts = question()
+            decision = decide(act.actor, act.action or act.kind, resource, facts, self.clock.now())
+            if not decision.allowed:
+                family = ConflictError if decision.reason in WRONG_STATE else DeniedError
+                raise family(decision.message, code=decision.reason)
+            if guard is not None:
+                guard()
+        except UnavailableError:
+            raise
+        except EnclaveError as error:
+            self.record(act, "refused", reason=error.code)
+            raise
+        return decision
+
+    def record(self, act: Act, outcome: str, *, reason: str | None = None, role: str | None = None) -> None:
+        """One event; raises ``UnavailableError`` without a receipt."""
+        self.audit.record(
+            act.kind,
+            actor=act.actor.name,
+            outcome=outcome,
+            role=role or None,
+            reason=reason,
+            project=act.project,
+            dataset=act.dataset,
+            version=act.version,
+            source="registry",
+            detail=act.detail,
+        )
+
+    def now_text(self) -> str:
+        """The time now as it is kept."""
+        return format_time(self.clock.now())

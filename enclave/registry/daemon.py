@@ -1,0 +1,153 @@
+"""`enclave-registryd`: what it serves, and to whom."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from enclave.audit.client import AuditClient
+from enclave.core.clock import Clock
+from enclave.core.errors import DeniedError
+from enclave.core.ids import VersionName, check_name
+from enclave.policy.model import Actor
+from enclave.registry.acts import Act, Acts
+from enclave.registry.determinations import INTAKE, Determinations
+from enclave.registry.projects import Projects
+from enclave.registry.releases import Releases
+from enclave.registry.settings import RegistrySettings
+from enclave.registry.store import RegistryStore
+from enclave.registry.trust import read_trust
+from enclave.runtime.clock import SystemClock
+from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.log import Log
+from enclave.wire.messages import registry as messages
+from enclave.wire.messages.schema import request_type
+from enclave.wire.peer import Call, Handler, WireServer
+
+UNKNOWN = Actor("unknown", frozenset())
+_KINDS = {"determination.list": "determination.show", "determination.submit_signature": "determination.sign"}
+
+
+class RegistryDaemon:
+    """The catalogue, the determinations, the releases and the projects behind one socket.
+
+    ``resolve`` turns a person's token into an actor and raises ``DeniedError`` when it is none. Raises
+    ``IntegrityError`` at the start when the list of trusted experts is not as the registry signed it.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        resolve: Callable[[str], Actor],
+        log: Log,
+        settings: RegistrySettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        settings = settings or RegistrySettings()
+        folder = ensure_private_dir(home.state("registry"))
+        ensure_private_dir(home.run_dir, mode=0o711)
+        read_trust(home)
+        clock = clock or SystemClock()
+        self._resolve = resolve
+        self._daemons = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
+        self._store = RegistryStore(folder / "state.db")
+        self._acts = Acts(self._store, AuditClient(home.socket("auditd"), clock=clock), clock, log)
+        self.projects = Projects(self._acts)
+        self.determinations = Determinations(
+            self._acts,
+            home,
+            allow_demo_keys=settings.allow_demo_keys,
+            engagement=timedelta(days=settings.engagement_days),
+        )
+        self.releases = Releases(self._acts, self.projects, self.determinations)
+        self._server = WireServer(
+            home.socket("registryd"),
+            {**self._for_people(), **self._for_daemons()},
+            log=log,
+            allowed_uids=self._daemons,
+            mode=0o600 if len(self._daemons) == 1 else 0o666,
+        )
+
+    def start(self) -> None:
+        """Listens from now on."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stops listening; what was answered is durable."""
+        self._server.close()
+        self._acts.audit.close()
+        self._store.close()
+
+    # ── people: the token says who ──────────────────────────────────────────
+
+    def _for_people(self) -> Mapping[type[Any], Handler]:
+        m, p, d, r = messages, self.projects, self.determinations, self.releases
+        table: dict[type[Any], Callable[[Actor, Any], Any]] = {
+            m.CreateProject: lambda a, q: p.create(a, q.name, title=q.title, purpose=q.purpose),
+            m.ShowProject: lambda a, q: p.show(a, q.name),
+            m.CloseProject: lambda a, q: p.close(a, q.name),
+            m.AddMember: lambda a, q: p.add_member(a, q.name, person=q.person, role=q.role),
+            m.RemoveMember: lambda a, q: p.remove_member(a, q.name, person=q.person),
+            m.ListVersions: lambda a, q: d.list_versions(a, q.dataset),
+            m.DraftDetermination: lambda a, q: d.draft(a, q.text),
+            m.BeginAssessment: lambda a, q: d.begin(a, q.id),
+            m.SubmitSignature: lambda a, q: d.sign(a, q.id, q.signature),
+            m.DeclineDetermination: lambda a, q: d.decline(a, q.id, q.reason),
+            m.RevokeDetermination: lambda a, q: d.revoke(a, q.id, q.reason),
+            m.ShowDetermination: lambda a, q: d.show(a, q.id),
+            m.ListDeterminations: lambda a, q: d.list_all(a, q.dataset, q.version),
+            m.RequestRelease: lambda a, q: r.request(a, _version(q), project=q.project),
+            m.DecideRelease: lambda a, q: r.decide(a, q.id, approve=q.approve, reason=q.reason),
+            m.ListReleases: lambda a, _: r.list_all(a),
+        }
+        return {cls: self._as_person(cls, handler) for cls, handler in table.items()}
+
+    def _as_person(self, cls: type[Any], handler: Callable[[Actor, Any], Any]) -> Handler:
+        name = request_type(cls).name
+        kind = _KINDS.get(name, name)
+
+        def handle(message: Any, _call: Call) -> Any:
+            try:
+                actor = self._resolve(message.token)
+            except DeniedError as error:
+                self._acts.record(Act(kind=kind, actor=UNKNOWN), "refused", reason=error.code)
+                raise
+            return handler(actor, message)
+
+        return handle
+
+    # ── daemons: the uid says who ───────────────────────────────────────────
+
+    def _for_daemons(self) -> Mapping[type[Any], Handler]:
+        m, p, d, r = messages, self.projects, self.determinations, self.releases
+        table: dict[type[Any], Callable[[Any], Any]] = {
+            m.RegisterCandidate: lambda q: d.register(
+                _version(q), content_root=q.content_root, summary=q.summary, steward=q.steward
+            ),
+            m.ProposeDetermination: lambda q: d.draft(INTAKE, q.text),
+            m.ProjectsOf: lambda q: p.of_person(q.person),
+            m.AskProjectStanding: lambda q: p.standing(q.person, check_name(q.project, what="project")),
+            m.AskEngagements: lambda q: m.EngagementList(engagements=d.engagements(q.person)),
+            m.AskProjectDatasets: lambda q: r.project_datasets(person=q.person, project=q.project),
+            m.AskLeaseFacts: lambda q: r.lease_facts(
+                person=q.person, project=q.project, dataset=q.dataset, version=q.version
+            ),
+        }
+        return {cls: self._as_daemon(handler) for cls, handler in table.items()}
+
+    def _as_daemon(self, handler: Callable[[Any], Any]) -> Handler:
+        def handle(message: Any, call: Call) -> Any:
+            if call.peer.uid not in self._daemons:
+                raise DeniedError(
+                    "registryd: wanted a daemon of this enclave, got another process", code="not_a_daemon"
+                )
+            return handler(message)
+
+        return handle
+
+
+def _version(message: Any) -> VersionName:
+    return VersionName.parse(f"{message.dataset}@{message.version}")

@@ -1,0 +1,409 @@
+"""Versions and the determinations about them: registered, drafted, signed, ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from enclave.core.canonical import canonical_bytes
+from enclave.core.clock import format_time, parse_time
+from enclave.core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError, UnavailableError
+from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
+from enclave.determination.certificate import Certificate as Document
+from enclave.determination.certificate import SignedCertificate, decode, encode, parse_certificate
+from enclave.determination.states import check_move
+from enclave.determination.trust import TrustedExpert
+from enclave.determination.verification import Verification, verify
+from enclave.keys.verify import verify_ed25519
+from enclave.policy.model import Actor, DeterminationFacts, Facts, Resource, VersionFacts
+from enclave.registry.acts import Act, Acts
+from enclave.registry.store import Row
+from enclave.registry.trust import read_trust, write_revoked
+from enclave.runtime.home import Home
+from enclave.wire.messages.registry import Certificate, CertificateList, Engagement, Version, VersionList
+from enclave.wire.messages.schema import Json
+
+INTAKE = Actor("service:intake", frozenset({"service"}))
+SELF = Actor("service:registry", frozenset({"service"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Determinations:
+    """The catalogue of versions and what experts have determined about them."""
+
+    acts: Acts
+    home: Home
+    allow_demo_keys: bool = False
+    engagement: timedelta = field(default=timedelta(days=30))
+
+    # ── versions ────────────────────────────────────────────────────────────
+
+    def register(self, name: VersionName, *, content_root: str, summary: Json, steward: str) -> Version:
+        """A sealed candidate from the intake; asking twice with the same content is fine."""
+        check_name(name.dataset, what="dataset")
+        check_principal(steward)
+        if len(content_root) != 64 or not set(content_root) <= set("0123456789abcdef"):
+            raise InvalidError("content root: wanted 64 hex digits, got another form")
+        found = self.version_row(name, missing_ok=True)
+        if found is not None:
+            if (found["content_root"], found["steward"]) == (content_root, steward):
+                return self.version(name)
+            raise ConflictError("dataset version: wanted a new number, got one that is registered with other content")
+
+        def insert() -> Version:
+            values = (name.dataset, name.version, content_root, "candidate", _dump(summary), steward)
+            self.acts.store.change("insert into versions values (?, ?, ?, ?, ?, ?, ?)", *values, self.acts.now_text())
+            return self.version(name)
+
+        detail = {"content_root": content_root, "steward": steward}
+        act = self._act("version.register", INTAKE, name, detail)
+        return self.acts.perform(act, lambda: (Resource(dataset=name.dataset, version=name.version), Facts()), insert)
+
+    def list_versions(self, actor: Actor, dataset: str | None) -> VersionList:
+        """All versions, newest first."""
+        self.acts.check_may_read(Act(kind="version.list", actor=actor, dataset=dataset))
+        rows = self.acts.store.rows(
+            "select dataset, version from versions where ?1 is null or dataset = ?1 order by dataset, version desc",
+            dataset,
+        )
+        return VersionList(versions=tuple(self.version(VersionName(row["dataset"], row["version"])) for row in rows))
+
+    def version(self, name: VersionName) -> Version:
+        """One version as the wire has it; raises ``NotFoundError``."""
+        row = self.version_row(name)
+        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
+        current = self.current_row(name)
+        projects = self.acts.store.rows(
+            "select project from releases where dataset = ? and version = ? and state = 'approved' order by project",
+            name.dataset,
+            name.version,
+        )
+        return Version(
+            dataset=name.dataset,
+            version=name.version,
+            content_root=row["content_root"],
+            state=row["state"],
+            summary=json.loads(row["summary"]),
+            certificate=current["id"] if current else None,
+            projects=tuple(one["project"] for one in projects),
+        )
+
+    def version_row(self, name: VersionName, *, missing_ok: bool = False) -> Row | None:
+        """The stored version; raises ``NotFoundError`` unless ``missing_ok``."""
+        row = self.acts.store.row(
+            "select * from versions where dataset = ? and version = ?", name.dataset, name.version
+        )
+        if row is None and not missing_ok:
+            raise NotFoundError(f"dataset version {name}: wanted a registered one, got none of this name")
+        return row
+
+    def version_facts(self, name: VersionName, *, project: str = "") -> VersionFacts:
+        """The version for the policy; raises ``NotFoundError``."""
+        row = self.version_row(name)
+        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
+        return VersionFacts(
+            dataset=name.dataset,
+            version=name.version,
+            state=row["state"],
+            content_root=row["content_root"],
+            steward=row["steward"],
+            released_to_project=project in self.version(name).projects,
+        )
+
+    # ── drafts ──────────────────────────────────────────────────────────────
+
+    def draft(self, actor: Actor, text: str) -> Certificate:
+        """Takes the canonical text for a registered version; its root and steward must be the version's."""
+        document = parse_certificate(text.encode())
+
+        def insert() -> Certificate:
+            self._check_about(document)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            now = self.acts.now_text()
+            self.acts.store.change(
+                "insert into determinations (id, dataset, version, expert, steward, state, text, digest, drafted_by, "
+                "drafted, changed) values (?, ?, ?, ?, ?, 'draft', ?, ?, ?, ?, ?)",
+                *(document.id, document.dataset, document.version, document.expert.principal, document.steward),
+                *(text, digest, actor.name, now, now),
+            )
+            return self.get(document.id)
+
+        detail = {
+            "certificate": document.id,
+            "digest": hashlib.sha256(text.encode()).hexdigest(),
+            "expert": document.expert.principal,
+        }
+        act = self._act("determination.draft", actor, document.name, detail)
+        return self.acts.perform(act, lambda: self._draft_question(document), insert)
+
+    def _draft_question(self, document: Document) -> tuple[Resource, Facts]:
+        facts = Facts(
+            version=self.version_facts(document.name),
+            determination=DeterminationFacts(
+                id=document.id, state="draft", expert=document.expert.principal, steward=document.steward
+            ),
+        )
+        return Resource(id=document.id, dataset=document.dataset, version=document.version), facts
+
+    def _check_about(self, document: Document) -> None:
+        row = self.version_row(document.name)
+        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
+        if document.content_root != row["content_root"]:
+            raise InvalidError("certificate: wanted the content root of the registered version, got another root")
+        if document.steward != row["steward"]:
+            raise InvalidError("certificate: wanted the data steward of the registered version, got another person")
+        if document.supersedes is not None:
+            old = self.row(document.supersedes)
+            if old["dataset"] != document.dataset:
+                raise InvalidError("certificate: wanted to supersede one of the same dataset, got one of another")
+
+    def begin(self, actor: Actor, certificate: str) -> Certificate:
+        """From draft to under_assessment: the expert may look at the candidate from now on."""
+        row = self.row(certificate)
+        act = self._act("determination.begin", actor, _name(row), {"certificate": certificate})
+        return self.acts.perform(
+            act, lambda: self._question(certificate), lambda: self._move(certificate, "under_assessment")
+        )
+
+    # ── the expert's word ───────────────────────────────────────────────────
+
+    def sign(self, actor: Actor, certificate: str, signature: str) -> Certificate:
+        """Takes the expert's detached signature; refuses one that is not of a trusted key over exactly this text."""
+        row = self.row(certificate)
+        value = decode(signature)
+        signed = self._signed_by_trusted(row, value)
+        key_digest = hashlib.sha256(signed.public_key).hexdigest() if signed and signed.public_key else ""
+        detail = {"certificate": certificate, "digest": row["digest"], "key_digest": key_digest}
+        act = self._act("determination.sign", actor, _name(row), detail)
+
+        def guard() -> None:
+            if signed is None:
+                raise IntegrityError(
+                    "signature: wanted one by a trusted key of this expert over this text, got another", code="altered"
+                )
+            if (reason := self._verify(signed, row).reason) not in ("ok", "not_yet_valid"):
+                raise ConflictError(f"certificate: wanted one that can be signed, got {reason}", code=reason)
+
+        def change() -> Certificate:
+            if self.row(certificate)["state"] == "draft":
+                self.acts.record(
+                    self._act("determination.begin", actor, _name(row), {"certificate": certificate}), "ok"
+                )
+                self._move(certificate, "under_assessment")
+            self.acts.store.change(
+                "update determinations set signature = ?, public_key = ? where id = ?",
+                *(signature, encode(signed.public_key) if signed and signed.public_key else "", certificate),
+            )
+            self._supersede(row)
+            return self._move(certificate, "signed")
+
+        return self.acts.perform(act, lambda: self._question(certificate), change, guard=guard)
+
+    def decline(self, actor: Actor, certificate: str, reason: str) -> Certificate:
+        """The expert says no; nothing can be released on it."""
+        row = self.row(certificate)
+        _check_reason(reason)
+
+        def change() -> Certificate:
+            if self.row(certificate)["state"] == "draft":
+                self._move(certificate, "under_assessment")
+            return self._move(certificate, "declined", reason=reason)
+
+        act = self._act("determination.decline", actor, _name(row), {"certificate": certificate})
+        return self.acts.perform(act, lambda: self._question(certificate), change)
+
+    def revoke(self, actor: Actor, certificate: str, reason: str) -> Certificate:
+        """Ends a signed determination at once; brokerd sees it at its next look (≤ 2 s)."""
+        self.expire_due()
+        row = self.row(certificate)
+        _check_reason(reason)
+        act = self._act("determination.revoke", actor, _name(row), {"certificate": certificate})
+        result = self.acts.perform(
+            act, lambda: self._question(certificate), lambda: self._move(certificate, "revoked", reason=reason)
+        )
+        self.publish_revoked()
+        return result
+
+    def publish_revoked(self) -> None:
+        """Writes the file that tools which stand alone take; what counts here is the state."""
+        rows = self.acts.store.rows("select id, changed from determinations where state = 'revoked' order by id")
+        revoked = [{"id": row["id"], "revoked": row["changed"]} for row in rows]
+        write_revoked(self.home, revoked, at=self.acts.clock.now())
+
+    def expire_due(self) -> None:
+        """Marks what time has ended; the decision itself never waits for this mark."""
+        now = self.acts.clock.now()
+        for row in self.acts.store.rows("select * from determinations where state = 'signed'"):
+            if parse_time(json.loads(row["text"])["expires"]) <= now:
+                act = self._act("determination.expire", SELF, _name(row), {"certificate": row["id"]})
+                with self.acts.store.transaction():
+                    if self.row(row["id"])["state"] == "signed":
+                        self.acts.record(act, "ok")
+                        self._move(row["id"], "expired")
+
+    # ── what others ask ─────────────────────────────────────────────────────
+
+    def show(self, actor: Actor, certificate: str) -> Certificate:
+        """One determination; raises ``NotFoundError``."""
+        self.acts.check_may_read(Act(kind="determination.show", actor=actor))
+        self._expire_if_possible()
+        return self.get(certificate)
+
+    def list_all(self, actor: Actor, dataset: str | None, version: int | None) -> CertificateList:
+        """All determinations, newest first."""
+        self.acts.check_may_read(Act(kind="determination.show", actor=actor))
+        self._expire_if_possible()
+        rows = self.acts.store.rows(
+            "select id from determinations where (?1 is null or dataset = ?1) and (?2 is null or version = ?2) "
+            "order by drafted desc, id",
+            dataset,
+            version,
+        )
+        return CertificateList(certificates=tuple(self.get(row["id"]) for row in rows))
+
+    def current_row(self, name: VersionName) -> Row | None:
+        """The determination that counts for a version: the newest signed one, else the newest that was."""
+        return self.acts.store.row(
+            "select * from determinations where dataset = ? and version = ? "
+            "and state in ('signed', 'expired', 'revoked', 'superseded') "
+            "order by state = 'signed' desc, changed desc, id limit 1",
+            *(name.dataset, name.version),
+        )
+
+    def verified(self, row: Row, *, content_root: str) -> tuple[str, Document | None]:
+        """Why the stored determination does not hold for this content now, or ``ok``; verified anew each time."""
+        if row["signature"] is None:
+            return "untrusted_expert", None
+        signed = SignedCertificate(row["text"].encode(), decode(row["public_key"]), decode(row["signature"]))
+        found = verify(
+            signed,
+            content_root=content_root,
+            version=str(_name(row)),
+            trusted=self._trusted(),
+            revoked=frozenset({row["id"]}) if row["state"] == "revoked" else frozenset(),
+            at=self.acts.clock.now(),
+        )
+        if not found.valid or row["state"] == "signed":
+            return found.reason, found.certificate
+        return row["state"], found.certificate
+
+    def engagements(self, expert: str) -> tuple[Engagement, ...]:
+        """The versions that an expert is assessing and may look at."""
+        rows = self.acts.store.rows(
+            "select d.*, v.content_root from determinations d join versions v using (dataset, version) "
+            "where d.expert = ? and d.state = 'under_assessment' order by d.dataset, d.version desc",
+            expert,
+        )
+        return tuple(
+            Engagement(
+                expert=expert,
+                dataset=row["dataset"],
+                version=row["version"],
+                content_root=row["content_root"],
+                certificate=row["id"],
+                until=_later(row["changed"], self.engagement),
+            )
+            for row in rows
+        )
+
+    def row(self, certificate: str) -> Row:
+        """The stored determination; raises ``NotFoundError``."""
+        check_token_id(certificate, what="certificate id")
+        row = self.acts.store.row("select * from determinations where id = ?", certificate)
+        if row is None:
+            raise NotFoundError("certificate: wanted a known one, got an id that the registry does not have")
+        return row
+
+    def get(self, certificate: str) -> Certificate:
+        """The same as the wire has it."""
+        row = self.row(certificate)
+        return Certificate(
+            id=row["id"],
+            state=row["state"],
+            text=row["text"],
+            digest=row["digest"],
+            signature=row["signature"],
+            reason=row["reason"],
+        )
+
+    # ── inner steps ─────────────────────────────────────────────────────────
+
+    def _move(self, certificate: str, state: str, *, reason: str = "") -> Certificate:
+        check_move(self.row(certificate)["state"], state)
+        self.acts.store.change(
+            "update determinations set state = ?, changed = ?, reason = ? where id = ?",
+            *(state, self.acts.now_text(), reason, certificate),
+        )
+        return self.get(certificate)
+
+    def _supersede(self, row: Row) -> None:
+        old = json.loads(row["text"]).get("supersedes")
+        if old is None or self.row(old)["state"] != "signed":
+            return
+        detail = {"certificate": old, "by": row["id"]}
+        self.acts.record(self._act("determination.supersede", SELF, _name(row), detail), "ok")
+        self._move(old, "superseded")
+
+    def _question(self, certificate: str) -> tuple[Resource, Facts]:
+        row = self.row(certificate)
+        name = _name(row)
+        facts = Facts(
+            version=self.version_facts(name),
+            determination=DeterminationFacts(
+                id=certificate,
+                state=row["state"],
+                expert=row["expert"],
+                steward=row["steward"],
+                dataset=name.dataset,
+                version=name.version,
+            ),
+        )
+        return Resource(id=certificate, dataset=name.dataset, version=name.version), facts
+
+    def _trusted(self) -> tuple[TrustedExpert, ...]:
+        return tuple(one for one in read_trust(self.home).experts if self.allow_demo_keys or not one.demo)
+
+    def _signed_by_trusted(self, row: Row, signature: bytes) -> SignedCertificate | None:
+        text = row["text"].encode()
+        for expert in self._trusted():
+            if expert.principal == row["expert"] and verify_ed25519(expert.public_key, text, signature):
+                return SignedCertificate(text, expert.public_key, signature)
+        return None
+
+    def _verify(self, signed: SignedCertificate, row: Row) -> Verification:
+        version = self.version_row(_name(row))
+        return verify(
+            signed,
+            content_root=version["content_root"] if version else None,
+            trusted=self._trusted(),
+            revoked=frozenset(),
+            at=self.acts.clock.now(),
+        )
+
+    def _expire_if_possible(self) -> None:
+        try:
+            self.expire_due()
+        except UnavailableError:
+            self.acts.log.warning("expiry not marked: the ledger gave no receipt")
+
+    def _act(self, kind: str, actor: Actor, name: VersionName, detail: dict[str, Json]) -> Act:
+        return Act(kind=kind, actor=actor, dataset=name.dataset, version=name.version, detail=detail)
+
+
+def _name(row: Row) -> VersionName:
+    return VersionName(row["dataset"], row["version"])
+
+
+def _dump(value: Json) -> str:
+    return canonical_bytes(value).decode()
+
+
+def _later(text: str, span: timedelta) -> str:
+    return format_time(parse_time(text) + span)
+
+
+def _check_reason(reason: str) -> None:
+    if not 0 < len(reason.strip()) <= 2000:
+        raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")

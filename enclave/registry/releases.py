@@ -1,0 +1,228 @@
+"""A version on its way to a project, and what daemons ask before they open one."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from enclave.core.clock import parse_time
+from enclave.core.errors import InvalidError, NotFoundError
+from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
+from enclave.determination.certificate import parse_certificate
+from enclave.policy.model import Actor, CertificateFacts, Facts, ReleaseFacts, Resource
+from enclave.registry.acts import Act, Acts
+from enclave.registry.determinations import Determinations
+from enclave.registry.projects import MISSING, Projects
+from enclave.registry.store import Row
+from enclave.wire.messages.registry import LeaseFacts, ProjectDatasets, Release, ReleaseList
+
+_NEVER: Final = "1970-01-01T00:00:00.000000Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """Requests by data stewards, decisions by honest brokers, and the facts that follow from them."""
+
+    acts: Acts
+    projects: Projects
+    determinations: Determinations
+
+    def request(self, actor: Actor, name: VersionName, *, project: str) -> Release:
+        """A request that an honest broker decides; raises ``ConflictError`` when there is an open or approved one."""
+        check_name(project, what="project")
+        release = secrets.token_hex(16)
+        current = self.determinations.current_row(name)
+        certificate = current["id"] if current else ""
+
+        def insert() -> Release:
+            self.acts.store.change(
+                "insert into releases (id, dataset, version, project, state, certificate, requested_by, requested) "
+                "values (?, ?, ?, ?, 'requested', ?, ?, ?)",
+                *(release, name.dataset, name.version, project, certificate, actor.name, self.acts.now_text()),
+            )
+            return self.get(release)
+
+        def question() -> tuple[Resource, Facts]:
+            facts = Facts(
+                project=self.projects.facts(actor.name, project),
+                version=self.determinations.version_facts(name, project=project),
+                certificate=self._certificate(current, name, project=project),
+            )
+            return Resource(project=project, dataset=name.dataset, version=name.version), facts
+
+        detail = {"release": release, "certificate": certificate}
+        act = self._act("release.request", actor, name, project, detail)
+        return self.acts.perform(act, question, insert)
+
+    def decide(self, actor: Actor, release: str, *, approve: bool, reason: str) -> Release:
+        """Approves or refuses; of two decisions at once one is a conflict."""
+        if not 0 < len(reason.strip()) <= 2000:
+            raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")
+        row = self.row(release)
+        name = VersionName(row["dataset"], row["version"])
+
+        def update() -> Release:
+            self.acts.store.change(
+                "update releases set state = ?, decided_by = ?, decided = ?, reason = ? where id = ?",
+                *("approved" if approve else "refused", actor.name, self.acts.now_text(), reason, release),
+            )
+            if approve:
+                self.acts.store.change(
+                    "update versions set state = 'released' where dataset = ? and version = ?",
+                    *(name.dataset, name.version),
+                )
+            return self.get(release)
+
+        detail = {"release": release, "certificate": row["certificate"], "approve": approve}
+        act = self._act("release.decide", actor, name, row["project"], detail)
+        return self.acts.perform(act, lambda: self._decision_question(actor, release, approve=approve), update)
+
+    def _decision_question(self, actor: Actor, release: str, *, approve: bool) -> tuple[Resource, Facts]:
+        row = self.row(release)
+        name, project = VersionName(row["dataset"], row["version"]), row["project"]
+        facts = Facts(
+            project=self.projects.facts(actor.name, project),
+            version=self.determinations.version_facts(name, project=project),
+            certificate=self._certificate(self.determinations.row(row["certificate"]), name, project=project),
+            release=ReleaseFacts(id=release, state=row["state"], requested_by=row["requested_by"], approve=approve),
+        )
+        return Resource(id=release, project=project, dataset=name.dataset, version=name.version), facts
+
+    def list_all(self, actor: Actor) -> ReleaseList:
+        """All releases, newest first."""
+        self.acts.check_may_read(Act(kind="release.list", actor=actor))
+        rows = self.acts.store.rows("select id from releases order by requested desc, id")
+        return ReleaseList(releases=tuple(self.get(row["id"]) for row in rows))
+
+    # ── facts for other daemons ─────────────────────────────────────────────
+
+    def lease_facts(self, *, person: str, project: str, dataset: str, version: int | None) -> LeaseFacts:
+        """What is true now; what does not exist has the state ``missing``. Decides nothing."""
+        check_principal(person)
+        check_name(dataset, what="dataset")
+        standing = self.projects.standing(person, project)
+        name = self._wanted(person, project, dataset, version)
+        row = self.determinations.version_row(name, missing_ok=True) if name else None
+        if name is None or row is None:
+            return _missing(standing.state, standing.member_role, dataset, version or 0)
+        current = self.determinations.current_row(name)
+        held = self._certificate(current, name, project=project)
+        return LeaseFacts(
+            project_state=standing.state,
+            member_role=standing.member_role,
+            dataset=dataset,
+            version=name.version,
+            version_state=row["state"],
+            content_root=row["content_root"],
+            released_to_project=project in self.determinations.version(name).projects,
+            certificate_id=held.id if held else "",
+            certificate_valid=held.valid if held else False,
+            certificate_reason=held.reason if held else MISSING,
+            certificate_root=held.content_root if held else "",
+            not_before=parse_certificate(current["text"].encode()).not_before if current else _NEVER,
+            expires=parse_certificate(current["text"].encode()).expires if current else _NEVER,
+            certificate_expert=held.expert if held else "",
+            version_steward=row["steward"],
+            engagement_until=self._engagement_until(person, name),
+        )
+
+    def project_datasets(self, *, person: str, project: str) -> ProjectDatasets:
+        """The newest released version of each dataset in the project; nothing for somebody who is no member."""
+        check_principal(person)
+        standing = self.projects.standing(person, project)
+        if standing.state != "open" or not (standing.member_role or person.startswith("service:")):
+            return ProjectDatasets(versions=())
+        rows = self.acts.store.rows(
+            "select r.dataset, max(r.version) as version from releases r join versions v using (dataset, version) "
+            "where r.project = ? and r.state = 'approved' and v.state = 'released' "
+            "group by r.dataset order by r.dataset",
+            project,
+        )
+        names = (VersionName(row["dataset"], row["version"]) for row in rows)
+        return ProjectDatasets(versions=tuple(self.determinations.version(name) for name in names))
+
+    def _wanted(self, person: str, project: str, dataset: str, version: int | None) -> VersionName | None:
+        if version is not None:
+            return VersionName(dataset, version) if version > 0 else None
+        row = self.acts.store.row(
+            "select max(version) as newest from releases where project = ? and dataset = ? and state = 'approved'",
+            project,
+            dataset,
+        )
+        if row is not None and row["newest"] is not None:
+            return VersionName(dataset, row["newest"])
+        engaged = [one.version for one in self.determinations.engagements(person) if one.dataset == dataset]
+        return VersionName(dataset, engaged[0]) if engaged else None
+
+    def _engagement_until(self, person: str, name: VersionName) -> str:
+        found = (
+            one.until
+            for one in self.determinations.engagements(person)
+            if (one.dataset, one.version) == (name.dataset, name.version)
+        )
+        return next(found, "")
+
+    def _certificate(self, row: Row | None, name: VersionName, *, project: str) -> CertificateFacts | None:
+        """The determination as verified here and now; also whether its terms name the project."""
+        version = self.determinations.version_row(name, missing_ok=True)
+        if row is None or version is None:
+            return None
+        reason, document = self.determinations.verified(row, content_root=version["content_root"])
+        if reason == "ok" and document is not None and not document.covers(project):
+            reason = "not_covering"
+        stored = document or parse_certificate(row["text"].encode())
+        return CertificateFacts(
+            id=row["id"],
+            valid=reason == "ok",
+            reason=reason,
+            content_root=stored.content_root,
+            not_before=parse_time(stored.not_before),
+            expires=parse_time(stored.expires),
+            expert=row["expert"],
+        )
+
+    def row(self, release: str) -> Row:
+        """The stored release; raises ``NotFoundError``."""
+        check_token_id(release, what="release id")
+        row = self.acts.store.row("select * from releases where id = ?", release)
+        if row is None:
+            raise NotFoundError("release: wanted a known one, got an id that the registry does not have")
+        return row
+
+    def get(self, release: str) -> Release:
+        """The same as the wire has it."""
+        row = self.row(release)
+        return Release(
+            id=row["id"],
+            dataset=row["dataset"],
+            version=row["version"],
+            project=row["project"],
+            state=row["state"],
+            requested_by=row["requested_by"],
+            decided_by=row["decided_by"],
+            reason=row["reason"],
+        )
+
+    def _act(self, kind: str, actor: Actor, name: VersionName, project: str, detail: dict[str, object]) -> Act:
+        return Act(
+            kind=kind, actor=actor, project=project, dataset=name.dataset, version=name.version, detail=dict(detail)
+        )
+
+
+def _missing(project_state: str, member_role: str, dataset: str, version: int) -> LeaseFacts:
+    return LeaseFacts(
+        project_state=project_state,
+        member_role=member_role,
+        dataset=dataset,
+        version=version,
+        version_state=MISSING,
+        content_root="",
+        released_to_project=False,
+        certificate_id="",
+        certificate_valid=False,
+        certificate_reason=MISSING,
+        certificate_root="",
+        not_before=_NEVER,
+        expires=_NEVER,
+    )

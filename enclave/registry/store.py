@@ -1,0 +1,126 @@
+"""The registry's state: one sqlite file, every change in one transaction that is durable when it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from enclave.core.errors import ConflictError, UnavailableError
+
+SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+create table projects (
+    name text primary key, title text not null, purpose text not null,
+    state text not null check (state in ('open', 'closed', 'frozen')),
+    created_by text not null, created text not null
+) strict;
+create table members (
+    project text not null references projects(name), person text not null, role text not null,
+    added_by text not null, added text not null, primary key (project, person)
+) strict;
+create table versions (
+    dataset text not null, version integer not null check (version > 0), content_root text not null,
+    state text not null check (state in ('candidate', 'released', 'withdrawn', 'shredded')),
+    summary text not null, steward text not null, registered text not null, primary key (dataset, version)
+) strict;
+create table determinations (
+    id text primary key, dataset text not null, version integer not null, expert text not null,
+    steward text not null, state text not null, text text not null, digest text not null,
+    signature text, public_key text, drafted_by text not null, drafted text not null,
+    changed text not null, reason text not null default '',
+    foreign key (dataset, version) references versions(dataset, version)
+) strict;
+create index determinations_by_version on determinations(dataset, version, state);
+create table releases (
+    id text primary key, dataset text not null, version integer not null,
+    project text not null references projects(name),
+    state text not null check (state in ('requested', 'approved', 'refused', 'withdrawn')),
+    certificate text not null references determinations(id),
+    requested_by text not null, requested text not null,
+    decided_by text not null default '', decided text not null default '', reason text not null default '',
+    foreign key (dataset, version) references versions(dataset, version)
+) strict;
+create unique index one_open_release on releases(dataset, version, project)
+    where state in ('requested', 'approved');
+"""
+
+Row = sqlite3.Row
+
+
+class RegistryStore:
+    """One connection; writers wait for each other, readers see only committed states."""
+
+    def __init__(self, path: Path) -> None:
+        self._guard = threading.RLock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        path.chmod(0o600)
+        self._db.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            self._db.execute(f"pragma {pragma}")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        found = int(self._db.execute("pragma user_version").fetchone()[0])
+        if found > SCHEMA_VERSION:
+            raise ConflictError(
+                f"registry state: wanted layout {SCHEMA_VERSION} or older, got {found}; use the newer release"
+            )
+        if found == 0:
+            with self.transaction():
+                for statement in _SCHEMA.split(";"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; durable once the block has ended. Raises ``UnavailableError`` when it cannot be."""
+        with self._guard:
+            self._execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            try:
+                self._execute("commit")
+            except UnavailableError:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("rollback")
+                raise
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """All rows of a query."""
+        with self._guard:
+            return self._execute(sql, *values).fetchall()
+
+    def row(self, sql: str, *values: Any) -> Row | None:
+        """The first row of a query, or None."""
+        found = self.rows(sql, *values)
+        return found[0] if found else None
+
+    def change(self, sql: str, *values: Any) -> int:
+        """Runs one statement inside of a transaction; returns how many rows it touched."""
+        with self._guard:
+            return self._execute(sql, *values).rowcount
+
+    def close(self) -> None:
+        """Ends the connection; what was committed stays."""
+        with self._guard:
+            self._db.close()
+
+    def _execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.IntegrityError:
+            raise ConflictError(
+                "registry: wanted something new or something that fits, got what exists already"
+            ) from None
+        except sqlite3.Error as error:
+            raise UnavailableError(
+                f"registry state: wanted it to be read and written, got {type(error).__name__}; is the disk full?"
+            ) from None
