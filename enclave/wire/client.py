@@ -99,6 +99,7 @@ class WireClient:
 
 def _stale(sock: socket.socket) -> bool:
     """Whether the other side has closed while we were not looking."""
+    sock.settimeout(0)  # with a timeout, recv would wait for it before MSG_DONTWAIT counts
     try:
         return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
