@@ -70,6 +70,7 @@ c.EnclaveAuthenticator.enable_pkce = True
 c.EnclaveAuthenticator.manage_groups = True
 c.EnclaveAuthenticator.enable_auth_state = False  # no token of the provider is kept
 c.EnclaveAuthenticator.allow_all = False
+c.EnclaveAuthenticator.any_allow_config = True  # check_allowed asks for a checked sign-in with an enclave group
 c.EnclaveAuthenticator.allow_existing_users = False
 c.EnclaveAuthenticator.login_service = "your organisation"
 c.EnclaveAuthenticator.audit_socket = str(home.socket("auditd"))
