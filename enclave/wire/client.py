@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import socket
 import threading
 from collections.abc import Sequence
@@ -98,11 +99,10 @@ class WireClient:
 
 
 def _stale(sock: socket.socket) -> bool:
-    """Whether the other side has closed while we were not looking."""
-    sock.settimeout(0)  # with a timeout, recv would wait for it before MSG_DONTWAIT counts
-    try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    """Whether the other side has closed while we were not looking (or sent what nobody asked for).
+
+    By poll(2) without waiting: a receive on a socket with a time limit would wait it out, MSG_DONTWAIT or not.
+    """
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
