@@ -14,7 +14,7 @@ from enclave.core.settings import build
 from enclave.determination.certificate import Certificate, Expert, ReleaseTerms, check_certificate
 from enclave.wire.messages.schema import Json
 
-_FREE: Final = ("assumptions", "methods", "thresholds", "quality", "column_roles")
+_FREE: Final[tuple[str, ...]] = ("assumptions", "methods", "thresholds", "quality", "column_roles")
 TRIGGERS: Final = ("columns_added", "rows_changed", "new_release_of_cohort", "software_changed")
 
 
@@ -71,7 +71,7 @@ def draft_certificate(
     if not set(evidence) <= known:
         raise InvalidError("determination evidence: wanted known sections only, got another one")
     start = parse_time(config.validity.not_before) if config.validity.not_before else at
-    sections = {key: {**free.get(key, {}), **evidence.get(key, {})} for key in known}
+    sections: dict[str, Any] = {key: {**free.get(key, {}), **evidence.get(key, {})} for key in known}
     return check_certificate(
         Certificate(
             id=certificate_id,

@@ -386,7 +386,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "dataset.open": (
         _rule("researcher", checks=(_project_open, _member, _released_here, _certificate_holds)),
-        _rule("expert", checks=(_version_there, _engaged, _engaged_for_this)),
+        _rule("expert", checks=(_engaged, _version_there, _engaged_for_this)),
         _rule(
             "service",
             checks=(_service("reports"), _project_open, _released_here, _certificate_holds),

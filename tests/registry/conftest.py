@@ -1,0 +1,180 @@
+"""A running registry with its ledger, people with tokens, and an expert with a key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from enclave.core.errors import DeniedError
+from enclave.core.ids import VersionName
+from enclave.determination.certificate import Expert, ReleaseTerms, certificate_text, encode
+from enclave.determination.drafting import DraftConfig, Validity, draft_certificate
+from enclave.keys.files import new_ed25519
+from enclave.keys.sign import Signer, open_signer
+from enclave.policy.model import Actor
+from enclave.registry.daemon import RegistryDaemon
+from enclave.registry.settings import RegistrySettings
+from enclave.registry.trust import trust_expert
+from enclave.runtime.log import Log
+from enclave.wire.client import WireClient
+from enclave.wire.messages import registry as m
+
+ROOT = "ab" * 32
+PEOPLE = {
+    "rosa": "researcher",
+    "edgar": "expert",
+    "hana": "honest_broker",
+    "holger": "honest_broker",
+    "olga": "output_checker",
+    "stella": "data_steward",
+    "stefan": "data_steward",
+    "ada": "auditor",
+    "otto": "operator",
+}
+
+
+@dataclass
+class Clock:
+    """Time as the test sets it."""
+
+    at: datetime = field(default_factory=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
+
+    def now(self) -> datetime:
+        return self.at
+
+    def pass_(self, **span: float) -> None:
+        self.at += timedelta(**span)
+
+
+@dataclass
+class Stand:
+    """The registry under test and short ways to ask it."""
+
+    auditd: Any
+    clock: Clock
+    signer: Signer
+    daemon: RegistryDaemon | None = None
+    client: WireClient | None = None
+
+    def start(self, *, allow_demo_keys: bool = True) -> None:
+        self.daemon = RegistryDaemon(
+            self.auditd.home,
+            resolve=resolve,
+            log=Log("registryd"),
+            settings=RegistrySettings(allow_demo_keys=allow_demo_keys),
+            clock=self.clock,
+        )
+        self.daemon.start()
+        self.client = WireClient(self.auditd.home.socket("registryd"))
+
+    def stop(self) -> None:
+        if self.client is not None:
+            self.client.close()
+        if self.daemon is not None:
+            self.daemon.close()
+
+    def ask(self, message: Any) -> Any:
+        assert self.client is not None
+        return self.client.call(message)
+
+    def text(self, *, version: int = 1, **changes: Any) -> str:
+        """A certificate text for the candidate."""
+        config = DraftConfig(
+            expert=Expert(
+                principal=changes.pop("expert", "edgar"),
+                name="Edgar Example",
+                qualification="statistician",
+                independence="no part in the study",
+                engagement="E-1",
+            ),
+            release=ReleaseTerms(model="enclave", recipients=changes.pop("recipients", ("demo",))),
+            validity=Validity(days=changes.pop("days", 365), not_before=changes.pop("not_before", "")),
+            supersedes=changes.pop("supersedes", None),
+        )
+        document = draft_certificate(
+            config,
+            {},
+            certificate_id=secrets.token_hex(16),
+            name=VersionName("demo-ct", version),
+            content_root=changes.pop("root", ROOT),
+            steward=changes.pop("steward", "stella"),
+            evidence={"results": {"k": 5}},
+            at=self.clock.now(),
+        )
+        assert not changes
+        return certificate_text(document).decode()
+
+    def make_project(self) -> None:
+        self.ask(m.CreateProject(token="t-stella", name="demo", title="Demo", purpose="To show."))
+        self.ask(m.AddMember(token="t-stella", name="demo", person="rosa"))
+
+    def make_candidate(self, *, version: int = 1) -> m.Version:
+        found: m.Version = self.ask(
+            m.RegisterCandidate(
+                dataset="demo-ct", version=version, content_root=ROOT, summary={"patients": 40}, steward="stella"
+            )
+        )
+        return found
+
+    def draft(self, **changes: Any) -> m.Certificate:
+        found: m.Certificate = self.ask(m.DraftDetermination(token="t-stella", text=self.text(**changes)))
+        return found
+
+    def sign(self, certificate: m.Certificate, *, token: str = "t-edgar") -> m.Certificate:
+        signature = encode(self.signer.sign(certificate.text.encode()))
+        found: m.Certificate = self.ask(m.SubmitSignature(token=token, id=certificate.id, signature=signature))
+        return found
+
+    def request(self, *, version: int = 1, token: str = "t-stella") -> m.Release:
+        found: m.Release = self.ask(m.RequestRelease(token=token, dataset="demo-ct", version=version, project="demo"))
+        return found
+
+    def decide(self, release: m.Release, *, approve: bool = True, token: str = "t-hana") -> m.Release:
+        found: m.Release = self.ask(m.DecideRelease(token=token, id=release.id, approve=approve, reason="It fits."))
+        return found
+
+    def release(self, **changes: Any) -> m.Certificate:
+        """The whole way from nothing to a released version."""
+        self.make_project()
+        self.make_candidate()
+        signed = self.sign(self.draft(**changes))
+        self.decide(self.request())
+        return signed
+
+    def facts(self, *, person: str = "rosa", project: str = "demo", version: int | None = None) -> m.LeaseFacts:
+        found: m.LeaseFacts = self.ask(
+            m.AskLeaseFacts(person=person, project=project, dataset="demo-ct", version=version)
+        )
+        return found
+
+
+def resolve(token: str) -> Actor:
+    name = token.removeprefix("t-")
+    if name not in PEOPLE or not token.startswith("t-"):
+        raise DeniedError("token: wanted a known one, got another", code="token_invalid")
+    return Actor(name, frozenset({PEOPLE[name]}))
+
+
+@pytest.fixture
+def bare(auditd: Any) -> Iterator[Stand]:
+    """A stand whose registry is not started yet; the expert's key is trusted and marked as the demo's."""
+    home = auditd.home
+    new_ed25519(home.key_file("registry-sign"))
+    public = new_ed25519(home.root / "keys" / "edgar.key")
+    clock = Clock()
+    trust_expert(home, principal="edgar", public_key=public, name="Edgar Example", demo=True, at=clock.now())
+    found = Stand(auditd, clock, open_signer(f"file:{home.root / 'keys' / 'edgar.key'}"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def stand(bare: Stand) -> Stand:
+    """A running registry."""
+    bare.start()
+    return bare
