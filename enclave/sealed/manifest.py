@@ -6,12 +6,11 @@ order of their names; an entry holds the SHA-256 of the object's plaintext and i
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from enclave.audit.merkle import leaf_hash, tree_root
 from enclave.core.canonical import JsonValue, canonical_bytes, parse_canonical
 from enclave.core.errors import IntegrityError, InvalidError
 from enclave.core.ids import VersionName
@@ -54,7 +53,7 @@ class Manifest:
     @property
     def content_root(self) -> str:
         """The Merkle root over the entries, in hex."""
-        return merkle_root([canonical_bytes(entry.to_json()) for entry in self.entries]).hex()
+        return tree_root([leaf_hash(canonical_bytes(entry.to_json())) for entry in self.entries]).hex()
 
     @property
     def size_bytes(self) -> int:
@@ -98,18 +97,6 @@ def check_object_name(name: str, *, kind: str) -> None:
         raise InvalidError(
             f"object name: wanted {FOLDER_OF_KIND[kind]}/ and letters, digits, dots, dashes (at most 128), got another"
         )
-
-
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """The Merkle tree hash of RFC 6962, section 2.1 (SHA-256; leaves under 00, nodes under 01)."""
-    if not leaves:
-        return hashlib.sha256(b"").digest()
-    level = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves]
-    while len(level) > 1:
-        # A last odd node moves up unchanged: the same tree as the standard's split at the largest power of two.
-        paired = [hashlib.sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = paired + level[len(level) & ~1 :]
-    return level[0]
 
 
 def _parse_entry(item: Any) -> ObjectEntry:

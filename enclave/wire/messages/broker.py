@@ -51,10 +51,14 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadsReply:
-    """What was read during one execution: dataset versions and object names."""
+    """What was read during one execution: dataset versions and object names.
+
+    ``objects`` stops at 200 names, ``object_count`` does not; every name is in the events ``dataset.read``.
+    """
 
     datasets: tuple[str, ...]
     objects: tuple[str, ...]
+    object_count: int = 0
 
 
 @request("broker.reads", reply=ReadsReply)
@@ -64,6 +68,23 @@ class Reads:
 
     kernel: str
     cell: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReply:
+    """``bad`` holds {object, reason} of each object that is not as it was sealed."""
+
+    objects: int
+    bad: tuple[Json, ...]
+
+
+@request("broker.verify", reply=VerifyReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyVersion:
+    """From an operator on the machine: read every byte of a version again. Says no value, only what is damaged."""
+
+    dataset: str
+    version: int
 
 
 # ── from a kernel, on its lease socket ──────────────────────────────────────
@@ -104,13 +125,17 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseReply:
-    """A grant in use: what it opens and until when (RFC 3339)."""
+    """A grant in use: what it opens and until when (RFC 3339).
+
+    ``objects`` is the first page; with ``more``, ask ``lease.objects`` for what follows its last name.
+    """
 
     lease: str
     dataset: str
     version: int
     expires: str
     objects: tuple[ObjectInfo, ...]
+    more: bool = False
 
 
 @request("lease.open", reply=LeaseReply)
@@ -120,6 +145,23 @@ class OpenDataset:
 
     dataset: str
     version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectPage:
+    """Some objects in the order of their names."""
+
+    objects: tuple[ObjectInfo, ...]
+    more: bool = False
+
+
+@request("lease.objects", reply=ObjectPage)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListObjects:
+    """The objects of an open lease whose names follow ``after``."""
+
+    lease: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,296 @@
+"""``enclave-brokerd``: the only process that can decrypt dataset versions, and the one that says who gets them.
+
+One socket for launcher and taps, one per kernel. A watch asks the facts of every open lease again every two seconds;
+a lease that policy would not give any more ends its kernel, for memory that was handed out cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from enclave.audit.client import AuditClient
+from enclave.broker.cache import WarmCache
+from enclave.broker.desk import Desk, Shared, Versions, record_for
+from enclave.broker.ending import KernelEnder, PendingEvents
+from enclave.broker.facts import RegistryFacts, may_open
+from enclave.broker.journal import load_sessions, save_sessions
+from enclave.broker.session import KernelIdentity, Lease, Session
+from enclave.broker.settings import BrokerSettings
+from enclave.core.clock import Clock
+from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
+from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
+from enclave.keys.uri import file_uri
+from enclave.runtime.clock import SystemClock
+from enclave.runtime.home import Home, daemon_uids, ensure_private_dir
+from enclave.runtime.log import Log
+from enclave.sealed.reader import open_unwrapper, verify_version
+from enclave.sealed.store import SealedStore
+from enclave.wire.messages.broker import (
+    CloseListener,
+    Execution,
+    Listener,
+    OpenListener,
+    Reads,
+    ReadsReply,
+    VerifyReply,
+    VerifyVersion,
+)
+from enclave.wire.messages.registry import LeaseFacts
+from enclave.wire.messages.schema import Done
+from enclave.wire.peer import Call, Handler, WireServer
+
+OPERATOR = "operator"
+
+
+class BrokerDaemon:
+    """The broker over one home. ``start`` returns when everything listens."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        log: Log,
+        settings: BrokerSettings | None = None,
+        clock: Clock | None = None,
+        allowed_uids: frozenset[int] | None = None,
+    ) -> None:
+        self._home = home
+        self._log = log
+        self._settings = settings or BrokerSettings()
+        self._allowed = daemon_uids(home) if allowed_uids is None else allowed_uids
+        self._clock = clock or SystemClock()
+        self._store = SealedStore(home.state("sealed"))
+        self._unwrapper = open_unwrapper(self._settings.kek_uri or file_uri(home.key_file("kek")))
+        self._audit = AuditClient(home.socket("auditd"), clock=self._clock)
+        self._facts = RegistryFacts(home.socket("registryd"))
+        self._cache = WarmCache(self._settings.cache_mib << 20)
+        self._pending = PendingEvents(self._audit, clock=self._clock)
+        self._ender = KernelEnder(home.socket("launcherd"), log=log)
+        self._sessions: dict[str, tuple[Session, WireServer]] = {}
+        self._guard = threading.RLock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._server: WireServer | None = None
+        self._watch = threading.Thread(target=self._run_watch, name="lease-watch", daemon=True)
+        self._shared = Shared(
+            audit=self._audit,
+            facts=self._facts,
+            versions=Versions(self._store, self._unwrapper),
+            cache=self._cache,
+            clock=self._clock,
+            fresh_s=1.5 * self._settings.recheck_s,
+            recheck=self._wake.set,
+            changed=self._save,
+            is_lease_of_other=self._knows_lease,
+        )
+
+    def start(self) -> None:
+        """Takes up the leases of before, listens and begins to watch."""
+        ensure_private_dir(self._home.state("broker"))
+        self._restore()
+        handlers: dict[type[Any], Handler] = {
+            OpenListener: self._open_listener,
+            CloseListener: self._close_listener,
+            Execution: self._execution,
+            Reads: self._reads,
+            VerifyVersion: self._verify,
+        }
+        mode = 0o600 if self._allowed <= {os.getuid()} else 0o666  # the uid check decides who is served
+        path = self._home.socket("brokerd")
+        self._server = WireServer(path, handlers, log=self._log, allowed_uids=self._allowed, mode=mode)
+        self._server.start()
+        self._watch.start()
+
+    def close(self) -> None:
+        """Stops serving. Leases stay on record: a broker that comes back goes on watching them."""
+        self._stopping = True
+        self._wake.set()
+        if self._server is not None:
+            self._server.close()
+        with self._guard:
+            for _, listener in self._sessions.values():
+                listener.close()
+        if self._watch.is_alive():
+            self._watch.join(timeout=5)
+        self._pending.flush()
+        self._cache.close()
+        self._facts.close()
+        self._audit.close()
+
+    # ── launcher and taps ───────────────────────────────────────────────────
+
+    def _open_listener(self, message: OpenListener, _call: Call) -> Listener:
+        check_token_id(message.kernel, what="kernel")
+        check_principal(message.person)
+        if message.project:
+            check_name(message.project, what="project")
+        if not Path(message.directory).is_dir():
+            raise InvalidError("lease socket: wanted an existing folder of the kernel, got none")
+        self._end(message.kernel, "kernel_replaced", tell_launcher=False)
+        identity = KernelIdentity(
+            kernel=message.kernel,
+            person=message.person,
+            role=message.role,
+            project=message.project,
+            directory=message.directory,
+            uid=message.uid,
+        )
+        session = Session(identity)
+        record_for(self._audit, session, "broker.listener", detail={"act": "open", "uid": message.uid})
+        with self._guard:
+            listener = self._listen(session)
+        self._save()
+        return Listener(socket=str(listener.path))
+
+    def _close_listener(self, message: CloseListener, _call: Call) -> Done:
+        self._end(message.kernel, "kernel_ended", tell_launcher=False)
+        return Done()
+
+    def _execution(self, message: Execution, _call: Call) -> Done:
+        self._session(message.kernel).set_cell(message.cell)
+        return Done()
+
+    def _reads(self, message: Reads, _call: Call) -> ReadsReply:
+        datasets, objects, count = self._session(message.kernel).reads(message.cell)
+        return ReadsReply(datasets=datasets, objects=objects, object_count=count)
+
+    def _verify(self, message: VerifyVersion, _call: Call) -> VerifyReply:
+        name = VersionName(check_name(message.dataset, what="dataset"), message.version)
+        objects = self._store.info(name).objects
+        event: dict[str, Any] = {"actor": OPERATOR, "dataset": name.dataset, "version": name.version}
+        self._audit.record("dataset.verify", outcome="intent", detail={"objects": objects}, **event)
+        bad = verify_version(self._store, name, unwrapper=self._unwrapper)
+        event["detail"] = {"objects": objects, "bad": len(bad)}
+        if bad:
+            self._audit.record("dataset.verify", outcome="failed", reason=bad[0].reason, **event)
+        else:
+            self._audit.record("dataset.verify", **event)
+        return VerifyReply(objects=objects, bad=tuple({"object": one.object, "reason": one.reason} for one in bad))
+
+    # ── sessions ────────────────────────────────────────────────────────────
+
+    def _session(self, kernel: str) -> Session:
+        with self._guard:
+            found = self._sessions.get(kernel)
+        if found is None:
+            raise NotFoundError("kernel: wanted one with a lease socket, got another", code="kernel_unknown")
+        return found[0]
+
+    def _knows_lease(self, lease_id: str) -> bool:
+        with self._guard:
+            return any(session.lease(lease_id) is not None for session, _ in self._sessions.values())
+
+    def _listen(self, session: Session) -> WireServer:
+        path = Path(session.identity.directory) / "lease.sock"
+        handlers = Desk(session, self._shared).handlers()
+        # Any uid may connect: the desk itself compares it, so that the attempt of another one is in the ledger.
+        listener = WireServer(path, handlers, log=self._log, allowed_uids=None, mode=0o666)
+        listener.start()
+        self._sessions[session.identity.kernel] = (session, listener)
+        return listener
+
+    def _end(self, kernel: str, reason: str, *, tell_launcher: bool) -> None:
+        """Ends a kernel's leases and its socket. Taking away needs no receipt: the events follow when they can."""
+        with self._guard:
+            found = self._sessions.pop(kernel, None)
+        if found is None:
+            return
+        session, listener = found
+        ended = session.end()
+        listener.close()
+        if tell_launcher:
+            self._ender.end(kernel, reason)
+            self._forget(ended)
+        self._log.info("leases ended", kernel=kernel, reason=reason, leases=len(ended))
+        self._note_ends(session, ended, reason)
+        self._pending.add(session, "broker.listener", detail={"act": "close"})
+        self._save()
+        self._wake.set()  # the watch writes the events: whoever asked for the end does not wait for the ledger
+
+    def _note_ends(self, session: Session, ended: list[Lease], reason: str) -> None:
+        for lease in ended:
+            fields = {"dataset": lease.name.dataset, "version": lease.name.version, "detail": {"lease": lease.id}}
+            self._pending.add(session, "lease.end", reason=reason, **fields)
+
+    def _forget(self, ended: list[Lease]) -> None:
+        """What nobody may read any more is not kept warm, unless another kernel still holds a lease on it."""
+        with self._guard:
+            kept = {lease.name for session, _ in self._sessions.values() for lease in session.leases()}
+        for lease in ended:
+            if lease.facts is not None and lease.name not in kept:
+                self._cache.forget(lease.facts.content_root)
+
+    def _save(self) -> None:
+        with self._guard:
+            try:
+                save_sessions(self._journal, [session for session, _ in self._sessions.values()])
+            except OSError as error:
+                self._log.error("leases not saved", error)
+
+    def _restore(self) -> None:
+        for session in load_sessions(self._journal):
+            try:
+                self._listen(session)
+            except (OSError, EnclaveError):
+                self._note_ends(session, session.end(), "kernel_gone")
+        self._save()
+
+    @property
+    def _journal(self) -> Path:
+        return self._home.state("broker") / "leases.json"
+
+    # ── the watch ───────────────────────────────────────────────────────────
+
+    def _run_watch(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self._settings.recheck_s)
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - the watch must outlive any fault in one round
+                self._log.error("lease watch failed", error)
+
+    def _look(self) -> None:
+        """One round: asks, decides, ends. Facts that cannot be had now are judged as they were, at today's time."""
+        with self._guard:
+            sessions = [session for session, _ in self._sessions.values()]
+        asked: dict[tuple[str, str, VersionName], LeaseFacts | None] = {}
+        for session in sessions:
+            reason = self._reason_to_end(session, asked)
+            if reason is not None:
+                self._end(session.identity.kernel, reason, tell_launcher=True)
+        self._pending.flush()
+
+    def _reason_to_end(
+        self, session: Session, asked: dict[tuple[str, str, VersionName], LeaseFacts | None]
+    ) -> str | None:
+        who = session.identity
+        for lease in session.leases():
+            key = (who.person, who.project, lease.name)
+            if key not in asked:
+                asked[key] = None if None in asked.values() else self._ask(who, lease.name)
+            fresh = asked[key]
+            if fresh is not None:
+                lease.facts, lease.checked = fresh, time.monotonic()
+            if lease.facts is None:
+                continue
+            at = self._clock.now()
+            decision = may_open(lease.facts, person=who.person, role=who.role, project=who.project, at=at)
+            if not decision.allowed:
+                return decision.reason
+            if lease.version is not None and lease.version.content_root != lease.facts.content_root:
+                return "root_mismatch"
+        return None
+
+    def _ask(self, who: KernelIdentity, name: VersionName) -> LeaseFacts | None:
+        with contextlib.suppress(UnavailableError):
+            return self._facts.lease(who.person, project=who.project, dataset=name.dataset, version=name.version)
+        self._log.warning("registry does not answer", kernel=who.kernel)
+        return None
