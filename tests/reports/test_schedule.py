@@ -1,0 +1,73 @@
+"""The schedule: data in, entries out, nothing unknown."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enclave.core.errors import InvalidError, NotFoundError
+from enclave.reports.schedule import DEFAULT_SCHEDULE, find_entry, parse_every, parse_schedule
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+ENTRY = '[entry.nightly]\nnotebook = "a.ipynb"\nproject = "demo"\ndataset = "demo-ct"\n'
+
+
+def test_the_default_schedule_validates_the_demo_dataset_once_a_day() -> None:
+    entry = parse_schedule(DEFAULT_SCHEDULE)["demo-validation"]
+    assert (entry.notebook, entry.project, entry.dataset) == ("dataset_validation.ipynb", "demo", "demo-ct")
+    assert entry.every == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'notebok = "a.ipynb"',
+        'notebook = "../keys.ipynb"',
+        'notebook = "/tmp/a.ipynb"',
+        'notebook = "a.py"',
+        'project = "De mo"',
+        'dataset = "../x"',
+        'every = "0h"',
+        'every = "1w"',
+        "every = 24",
+    ],
+)
+def test_an_entry_with_anything_else_is_refused(line: str) -> None:
+    key = line.partition(" =")[0]
+    kept = "".join(part + "\n" for part in ENTRY.splitlines() if not part.startswith(f"{key} ="))
+    with pytest.raises(InvalidError):
+        parse_schedule(kept + line)
+
+
+@pytest.mark.parametrize("text", ["x = 1", "[entry]\nnightly = 3", "[entry.UPPER]\nnotebook = 'a.ipynb'", "[[["])
+def test_a_document_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError):
+        parse_schedule(text)
+
+
+def test_an_unknown_entry_is_not_found() -> None:
+    with pytest.raises(NotFoundError):
+        find_entry(parse_schedule(ENTRY), "weekly")
+
+
+@given(number=st.integers(1, 9999), unit=st.sampled_from("mhd"), passed=st.integers(0, 20_000_000))
+def test_an_entry_is_due_exactly_when_its_interval_has_passed(number: int, unit: str, passed: int) -> None:
+    entry = parse_schedule(ENTRY + f'every = "{number}{unit}"')["nightly"]
+    interval = parse_every(f"{number}{unit}")
+    assert interval is not None
+    assert entry.is_due(since=AT, at=AT + timedelta(seconds=passed)) == (timedelta(seconds=passed) >= interval)
+
+
+def test_an_entry_that_never_runs_by_itself_is_never_due() -> None:
+    entry = parse_schedule(ENTRY + 'every = "never"')["nightly"]
+    assert not entry.is_due(since=AT, at=AT + timedelta(days=4000))
+
+
+@given(text=st.text(max_size=200))
+def test_any_text_is_either_a_schedule_or_invalid(text: str) -> None:
+    with contextlib.suppress(InvalidError):
+        parse_schedule(text)
