@@ -77,6 +77,7 @@ class Worker:
         self._wake = threading.Event()
         self._stop = False
         self._runner: Runner | None = None
+        self._guard = threading.Lock()
         self._not_before: dict[str, float] = {}
         self._thread = threading.Thread(target=self._loop, name="reports", daemon=True)
 
@@ -87,10 +88,12 @@ class Worker:
 
     def close(self) -> None:
         """Ends the current run and the thread."""
-        self._stop = True
+        with self._guard:
+            self._stop = True
+            runner = self._runner
         self._wake.set()
-        if self._runner is not None:
-            self._runner.end()
+        if runner is not None:
+            runner.end()
         self._thread.join(timeout=30)
 
     def wake(self) -> None:
@@ -161,7 +164,7 @@ class Worker:
         launcher = WireClient(parts.launcher, timeout_s=30.0)
         try:
             opened = launcher.call(OpenServiceSocket(service="reports"))
-            self._runner = parts.new_runner()
+            runner = self._take_runner()
             task = Task(
                 notebook=notebook,
                 parameters={"dataset": run.dataset},
@@ -171,10 +174,17 @@ class Worker:
                 time_limit_s=parts.settings.time_limit_s,
                 page_limit_bytes=parts.settings.page_limit_bytes,
             )
-            return self._runner.run(task)
+            return runner.run(task)
         finally:
             self._runner = None
             launcher.close()  # with it the socket ends, and every kernel that was started through it
+
+    def _take_runner(self) -> Runner:
+        with self._guard:
+            if self._stop:
+                raise UnavailableError("report: wanted to start a run, got a stop of the daemon; it runs again")
+            self._runner = self._parts.new_runner()
+            return self._runner
 
     def _keep(self, run: Run, result: Result, detail: dict[str, Any]) -> None:
         digest = self._parts.pages.write(run.id, result.page)
