@@ -1,0 +1,192 @@
+"""``enclave demo``: the whole enclave on one machine, with a synthetic identified cohort."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from enclave.cli.demo_supervisor import status_file
+from enclave.cli.init import make_home
+from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
+from enclave.runtime.home import Home, home_from
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The whole enclave on this machine, with a synthetic identified cohort.",
+    epilog="Examples:  enclave demo start   ·   enclave demo up --port 9000   ·   enclave demo status --json -",
+)
+
+PortOption = typer.Option(8000, help="The sign-in page's port; the next five are used too.")
+UP_TIMEOUT_S = 150.0
+
+
+@app.command()
+def up(home: HomeOption = None, port: int = PortOption) -> None:
+    """Start everything in the background, and make the demo cohort when there is none yet."""
+    from enclave.cli.demo_story import prepare
+
+    place = _home_for(home, port)
+    start_detached(place)
+    prepare(place, tell=_tell)
+    _print_where(place)
+
+
+@app.command()
+def start(home: HomeOption = None, port: int = PortOption) -> None:
+    """Start everything, say where to sign in, and stay until Ctrl-C ends it all."""
+    from enclave.cli.demo_story import prepare
+
+    place = _home_for(home, port)
+    start_detached(place)
+    try:
+        prepare(place, tell=_tell)
+        _print_where(place)
+        words().print("Press Ctrl-C to end everything. What was made stays and is there at the next start.")
+        while read_status(place) is not None:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        words().print("Ending all processes …")
+    finally:
+        stop(place)
+
+
+@app.command()
+def down(home: HomeOption = None) -> None:
+    """End all processes. Nothing that was made is lost."""
+    place = home_of(home)
+    if not stop(place):
+        words().print("Nothing was running.")
+
+
+@app.command()
+def status(home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Say what runs."""
+    place = home_of(home)
+    found = read_status(place)
+    if found is None:
+        raise NotFoundError("enclave: wanted it running, got nothing; `enclave demo up` starts it")
+    if json_path:
+        write_json({key: found[key] for key in ("url", "pids", "users", "sockets", "state")}, json_path)
+        return
+    words().print(f"{found['state']} at {found['url']}")
+    for name, pid in found["pids"].items():
+        words().print(f"  {name:<12} pid {pid}")
+
+
+@app.command()
+def check(home: HomeOption = None, port: int = PortOption) -> None:
+    """Run the whole story without a browser and print one JSON line with what came out."""
+    from enclave.cli.demo_check import run_check
+
+    result = run_check(home_from(home).root if home else None, port=port, tell=_tell)
+    sys.stderr.flush()
+    print(json.dumps(result, sort_keys=True), flush=True)  # noqa: T201 - the last line of output is the interface
+
+
+def _home_for(option: Path | None, port: int) -> Home:
+    home = home_from(option)
+    if home.format_file.exists():
+        home.check_format()
+        return home
+    return make_home(home.root, port=port)
+
+
+def start_detached(home: Home) -> None:
+    """Starts the supervisor in the background; returns when all processes are ready."""
+    running = read_status(home)
+    if running is not None and running["state"] == "up":
+        return
+    log_path = home.state("logs") / "supervisor.log"
+    with log_path.open("wb") as log_file:
+        supervisor = subprocess.Popen(
+            (sys.executable, "-P", "-m", "enclave.cli.demo_supervisor", "--home", str(home.root)),
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
+        )
+    with _spinner() as progress:
+        task = progress.add_task("Starting …", total=None)
+        end = time.monotonic() + UP_TIMEOUT_S
+        while time.monotonic() < end:
+            found = read_status(home)
+            if found is not None and found["state"] == "up":
+                return
+            if supervisor.poll() is not None:
+                raise _start_error(log_path)
+            names = list(found["pids"]) if found else []
+            progress.update(task, description=f"Starting {names[-1] if names else '…'}")
+            time.sleep(0.1)
+    stop(home)
+    raise UnavailableError(f"enclave: wanted all processes ready within {UP_TIMEOUT_S:.0f} s, got some; see {log_path}")
+
+
+def stop(home: Home) -> bool:
+    """Ends the supervisor and with it everything; returns whether there was one."""
+    found = read_status(home)
+    if found is None:
+        return False
+    pid = int(found["supervisor"])
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 90
+    while _alive(pid):
+        if time.monotonic() > end:
+            raise UnavailableError(f"supervisor {pid}: wanted it to end within 90 s, got no end; its log says why")
+        time.sleep(0.1)
+    return True
+
+
+def read_status(home: Home) -> dict[str, Any] | None:
+    """What the supervisor wrote, or None when none runs (a file left by a killed one does not count)."""
+    try:
+        found: dict[str, Any] = json.loads(status_file(home).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if _alive(int(found["supervisor"])) else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+def _start_error(log_path: Path) -> EnclaveError:
+    lines = [line for line in log_path.read_text("utf-8", errors="replace").splitlines() if not line.startswith("{")]
+    return UnavailableError(" ".join(lines).strip() or f"enclave: it ended while starting; see {log_path}")
+
+
+def _spinner() -> Progress:
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=words(), transient=True
+    )
+
+
+def _tell(text: str) -> None:
+    words().print(f"[dim]·[/] {text}")
+
+
+def _print_where(home: Home) -> None:
+    found = read_status(home)
+    if found is None:
+        raise UnavailableError("enclave: wanted it running, got nothing; see the logs folder of the home")
+    words().print(
+        f"\n[bold green]The enclave is ready.[/]  Open [bold]{found['url']}[/] in a browser of this machine.\n"
+        "Sign in on the demo identity provider's page by typing one of these names (no password; all people are made up):\n"
+        "  [bold]rosa[/]    researcher: opens the notebook [italic]demo/first_look.ipynb[/], asks for a figure to leave\n"
+        "  [bold]olga[/], [bold]omar[/]  output checkers: both look at the request and approve it in the console\n"
+        "  [bold]stella[/]  data steward   ·   [bold]edgar[/]  expert   ·   [bold]hana[/]  honest broker   ·   [bold]ada[/]  auditor\n"
+        f"Console: [bold]{found['url']}/services/console/[/]\n"
+    )
