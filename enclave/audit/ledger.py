@@ -15,7 +15,7 @@ from typing import Any
 from enclave.audit.bodies import make_bodies, trim_bodies
 from enclave.audit.checkpoint import Sign, TreeHead, VerifierKey, Verify, write_checkpoint
 from enclave.audit.event import Event, event_to_json
-from enclave.audit.merkle import FullTile, Tree, leaf_hash
+from enclave.audit.merkle import TILE_WIDTH, FullTile, Tree, leaf_hash
 from enclave.audit.recovery import Damage, Known, fingerprint, recent_ids, recover
 from enclave.audit.segments import MAX_RECORD_BYTES, SegmentWriter, frame, sync_dir
 from enclave.audit.tiles import TileFolder, write_file
@@ -217,6 +217,8 @@ class Ledger:
                 raise UnavailableError("ledger: wanted to write a checkpoint, the disk refused") from None
             with self._tree_guard:
                 del self._full_tiles[: len(full)]
+            if size // TILE_WIDTH > self._signed.size // TILE_WIDTH:
+                self._keep_in_history(text)
             self._signed, self._checkpoint = head, text
             return text
 
@@ -240,6 +242,14 @@ class Ledger:
         os.close(self._lock_fd)
         with self.grown:
             self.grown.notify_all()
+
+    def _keep_in_history(self, text: str) -> None:
+        """Older checkpoints narrow down where a log was changed, when its tiles were changed too."""
+        try:
+            with (self._folder / "log" / "history.jsonl").open("ab") as file:
+                file.write(canonical_bytes({"checkpoint": text}) + b"\n")
+        except OSError as error:
+            self._log.warning("checkpoint history not written", errno=error.errno or 0)
 
     def _all_full_tiles(self, leaves: list[bytes]) -> list[FullTile]:
         """Full tiles that are missing on the disk (a crash came between record and checkpoint)."""

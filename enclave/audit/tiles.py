@@ -58,7 +58,7 @@ class TileFolder:
     def leaves(self, size: int) -> bytes | None:
         """All leaf hashes of the first ``size`` records joined, or None when a tile is missing."""
         parts: list[bytes] = []
-        for index in range(0, (size + TILE_WIDTH - 1) // TILE_WIDTH):
+        for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
             tile = self.read(0, index, width=min(TILE_WIDTH, size - index * TILE_WIDTH))
             if tile is None:
                 return None
