@@ -1,0 +1,145 @@
+"""The further checks of a gate: which files pass and how large, which kernels start. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from enclave.core.errors import DeniedError
+from enclave.server.gate.routes import KERNEL_NAME, hidden
+
+MAX_TEXT = 5_000_000
+MAX_REPLY = 8 * 1024 * 1024
+MAX_CHUNKS = 5  # JupyterLab cuts an upload into pieces of 1 MB, numbered 1, 2 …, -1 for the last
+TEXT_TYPES = frozenset(
+    {"ipynb", "py", "md", "txt", "rst", "r", "sql", "sh", "toml", "yaml", "yml", "cfg", "ini", "tex", "bib"}
+)
+_SESSION_KEYS = frozenset({"id", "kernel", "name", "path", "type", "notebook"})
+_KERNEL_KEYS = frozenset({"id", "name", "path"})
+
+
+def check_read(path: str, query: Mapping[str, str]) -> None:
+    """A GET of ``api/contents``: raises ``DeniedError`` for data types, base64 and hidden files."""
+    file = path.removeprefix("api/contents").strip("/")
+    _check_visible(file)
+    if query.get("format") == "base64":
+        raise _data("base64 of a file")
+    if query.get("content") != "0" and query.get("type") != "directory":
+        _check_type(file)
+
+
+def check_read_reply(body: bytes) -> None:
+    """The server's answer to such a GET: text or a notebook of at most 5 MB, or a folder's list."""
+    model = _object(body)
+    if model.get("format") not in (None, "json", "text"):
+        raise _data("base64 of a file")
+    if model.get("type") == "file" and model.get("content") is not None:
+        _check_type(str(model.get("path") or model.get("name") or ""))
+    if model.get("type") != "directory" and len(body) > MAX_TEXT:
+        raise _too_large()
+
+
+def check_write(method: str, path: str, body: bytes) -> None:
+    """A change below ``api/contents``: raises ``DeniedError`` unless it is text, a notebook or a folder, ≤ 5 MB."""
+    file = path.removeprefix("api/contents").strip("/")
+    _check_visible(file)
+    if method == "DELETE":
+        return
+    model = _object(body) if body else {}
+    for key in ("path", "copy_from", "name"):
+        value = model.get(key)
+        if isinstance(value, str):
+            _check_visible(value.strip("/"))
+    if method == "PATCH":
+        _check_type(str(model.get("path") or ""))
+    elif method == "POST":
+        _check_type(str(model.get("copy_from") or ""))
+        _check_type("x" + str(model.get("ext") or ""))
+    elif model.get("type") != "directory":
+        _check_type(file)
+        _check_content(model)
+
+
+def check_kernel(body: bytes, *, session: bool) -> None:
+    """A start of a kernel: only ``enclave-python``, and nothing else that a client might add."""
+    model = _object(body) if body else {}
+    kernel: Any = model
+    if session:
+        if set(model) - _SESSION_KEYS:
+            raise _kernel("another field")
+        kernel = model.get("kernel") or {}
+    if not isinstance(kernel, dict) or set(kernel) - _KERNEL_KEYS:
+        raise _kernel("another field")
+    if kernel.get("name") not in (None, "", KERNEL_NAME):
+        raise _kernel("another name")
+
+
+def _check_content(model: Mapping[str, Any]) -> None:
+    content, form, chunk = model.get("content"), model.get("format"), model.get("chunk")
+    if chunk is not None and (not isinstance(chunk, int) or chunk > MAX_CHUNKS):
+        raise _too_large()
+    if form == "base64":
+        if not isinstance(content, str):
+            raise _data("base64 that is none")
+        try:
+            text = base64.b64decode(content, validate=True)
+        except (binascii.Error, ValueError):
+            raise _data("base64 that is none") from None
+        _check_text(text, whole=chunk is None)
+    elif isinstance(content, str) and len(content.encode("utf-8", "surrogatepass")) > MAX_TEXT:
+        raise _too_large()
+    elif form not in (None, "text", "json"):
+        raise _data("a format that is not text")
+
+
+def _check_text(data: bytes, *, whole: bool) -> None:
+    if len(data) > MAX_TEXT:
+        raise _too_large()
+    if b"\0" in data:
+        raise _data("bytes that are no text")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if whole or (error.start >= 4 and error.start < len(data) - 4):  # a piece may cut a character at its ends
+            raise _data("bytes that are no text") from None
+
+
+def _check_visible(file: str) -> None:
+    if hidden(file):
+        raise DeniedError("Files: wanted a visible file, got a hidden one", code="hidden_file")
+
+
+def _check_type(file: str) -> None:
+    name = file.rpartition("/")[2]
+    _, dot, ending = name.rpartition(".")
+    if dot and ending.lower() not in TEXT_TYPES:
+        raise _data("another type")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        model = json.loads(body)
+    except (ValueError, RecursionError):
+        model = None
+    if not isinstance(model, dict):
+        raise DeniedError("Request: wanted a JSON object, got something else", code="not_json")
+    return model
+
+
+def _data(got: str) -> DeniedError:
+    return DeniedError(
+        f"Files: wanted a notebook or text, got {got}; data are opened in a notebook with enclave.open(), "
+        "results leave by enclave.submit()",
+        code="data_file",
+    )
+
+
+def _too_large() -> DeniedError:
+    return DeniedError(f"Files: wanted at most {MAX_TEXT // 1_000_000} MB, got more", code="file_too_large")
+
+
+def _kernel(got: str) -> DeniedError:
+    return DeniedError(f"Kernels: wanted {KERNEL_NAME} and nothing more, got {got}", code="foreign_kernel")
