@@ -66,26 +66,30 @@ def _flat(source: Image.Image) -> Image.Image:
 
 
 def _watermark(image: Image.Image, mark: str) -> Image.Image:
-    """The mark in repeated, slanted, half-transparent lines over the whole picture, and legible at its foot."""
-    layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
-    pen = ImageDraw.Draw(layer)
+    """The mark in slanted, half-transparent lines over the whole picture, and legible on a strip below it."""
     size = max(9, min(22, image.width // 30))
     font = ImageFont.load_default(size)
-    width = int(pen.textlength(mark, font=font)) + 4 * size
+    layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    slanted = _stamp(mark, font, size)
+    for row, y in enumerate(range(-slanted.height // 2, image.height, slanted.height)):
+        start = -slanted.width // 2 if row % 2 else -slanted.width // 4
+        for x in range(start, image.width, slanted.width):
+            layer.alpha_composite(slanted, (max(0, x), max(0, y)), _cut(x, y))
+    marked = Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
+    # Below the picture, not over it: nothing of what is judged may be covered.
+    whole = Image.new("RGB", (image.width, image.height + size + 10), "white")
+    whole.paste(marked, (0, 0))
+    ImageDraw.Draw(whole).text((6, image.height + 4), mark, font=font, fill=(120, 30, 60))
+    return whole
+
+
+def _stamp(mark: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, size: int) -> Image.Image:
+    width = int(font.getlength(mark)) + 4 * size
     stamp = Image.new("RGBA", (width, 2 * size), (0, 0, 0, 0))
     ink = ImageDraw.Draw(stamp)
     ink.text((2 * size + 1, size // 2 + 1), mark, font=font, fill=(255, 255, 255, 70))
     ink.text((2 * size, size // 2), mark, font=font, fill=(120, 30, 60, 80))
-    slanted = stamp.rotate(24, expand=True, resample=Image.Resampling.BICUBIC)
-    step_x, step_y = max(1, slanted.width), max(1, slanted.height)
-    for row, y in enumerate(range(-step_y // 2, image.height, step_y)):
-        for x in range(-step_x // 2 if row % 2 else -step_x // 4, image.width, step_x):
-            layer.alpha_composite(slanted, (max(0, x), max(0, y)), _cut(x, y))
-    foot = size + 8
-    if image.height > 4 * foot:
-        pen.rectangle((0, image.height - foot, image.width, image.height), fill=(255, 255, 255, 200))
-        pen.text((6, image.height - foot + 3), mark, font=font, fill=(120, 30, 60, 255))
-    return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
+    return stamp.rotate(24, expand=True, resample=Image.Resampling.BICUBIC)
 
 
 def _cut(x: int, y: int) -> tuple[int, int]:

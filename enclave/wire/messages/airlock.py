@@ -65,12 +65,16 @@ class EgressStatus:
 @request("egress.submit", reply=EgressStatus)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Files to leave the enclave; ``names`` are base names, one descriptor each."""
+    """Files to leave the enclave; ``names`` are base names, one descriptor each.
+
+    ``replaces`` names an own request that was returned or blocked: it gets these files, and its votes are reset.
+    """
 
     title: str
     purpose: str
     description: str
     names: tuple[str, ...]
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,268 @@
+"""The kernels' side: one submit socket per kernel, and what is handed in through it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from enclave.airlock.arrival import check_names, check_texts, read_files
+from enclave.airlock.frozen import FrozenFiles
+from enclave.airlock.members import Members, project_facts
+from enclave.airlock.settings import AirlockSettings
+from enclave.airlock.states import is_final
+from enclave.airlock.store import FileRecord, ListenerRecord, Record, Store, Text
+from enclave.airlock.trail import SERVICE, Deed, Trail
+from enclave.airlock.views import status_view
+from enclave.core.clock import Clock, format_time
+from enclave.core.errors import ConflictError, InvalidError, NotFoundError
+from enclave.core.ids import check_name, check_principal, check_token_id
+from enclave.policy.decide import check, decide
+from enclave.policy.model import Actor, Facts, Resource
+from enclave.runtime.log import Log
+from enclave.wire.messages.airlock import (
+    AskStatus,
+    CloseSubmitListener,
+    EgressStatus,
+    EgressStatusList,
+    OpenSubmitListener,
+    Submit,
+    SubmitExecution,
+    SubmitListener,
+)
+from enclave.wire.messages.schema import Done
+from enclave.wire.peer import Call, WireServer
+
+SOCKET_NAME: Final = "submit.sock"
+
+
+@dataclass(slots=True)
+class Binding:
+    """Who a kernel's socket stands for; ``cell`` is what the tap says runs now."""
+
+    listener: ListenerRecord
+    cell: str | None = None
+    server: WireServer | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What the airlock has in hand and asks: state, copies, ledger, registry, time, limits."""
+
+    store: Store
+    frozen: FrozenFiles
+    trail: Trail
+    members: Members
+    clock: Clock
+    settings: AirlockSettings
+
+
+class Submissions:
+    """Opens and serves submit sockets. The socket is the identity: no message names a person."""
+
+    def __init__(self, holdings: Holdings, *, run_dir: Path, settle: Callable[[str], Record], log: Log) -> None:
+        self._store = holdings.store
+        self._frozen = holdings.frozen
+        self._trail = holdings.trail
+        self._members = holdings.members
+        self._clock = holdings.clock
+        self._settings = holdings.settings
+        self._run_dir = run_dir
+        self._settle = settle
+        self._log = log
+        self._bindings: dict[str, Binding] = {}
+        self._guard = threading.Lock()
+
+    def reopen(self) -> None:
+        """After a restart: the sockets of kernels whose folder is still there; the others are forgotten."""
+        for record in self._store.listeners():
+            if Path(record.directory).is_dir():
+                self._listen(record)
+            else:
+                self._store.drop_listener(record.kernel)
+
+    def close(self) -> None:
+        """Ends all sockets; their bindings stay for the next start."""
+        with self._guard:
+            bindings = list(self._bindings.values())
+            self._bindings.clear()
+        for binding in bindings:
+            if binding.server is not None:
+                binding.server.close()
+
+    # ── from launcherd and the taps ─────────────────────────────────────────
+
+    def open_listener(self, message: OpenSubmitListener, call: Call) -> SubmitListener:
+        """Opens the socket of one kernel."""
+        del call
+        record = ListenerRecord(
+            kernel=check_token_id(message.kernel, what="kernel"),
+            person=check_principal(message.person),
+            role=message.role,
+            project=check_name(message.project, what="project"),
+            directory=str(self._check_directory(message.directory)),
+            uid=message.uid,
+        )
+        with self._guard:
+            if record.kernel in self._bindings:
+                raise ConflictError("submit socket: wanted a new kernel, got one that has its socket")
+        self._trail.done(self._listener_deed(record), act="open")
+        self._store.put_listener(record)
+        return SubmitListener(socket=str(self._listen(record)))
+
+    def close_listener(self, message: CloseSubmitListener, call: Call) -> Done:
+        """Ends the socket of one kernel."""
+        del call
+        with self._guard:
+            binding = self._bindings.pop(message.kernel, None)
+        if binding is not None:
+            if binding.server is not None:
+                binding.server.close()
+            self._store.drop_listener(message.kernel)
+            self._trail.done(self._listener_deed(binding.listener), act="close")
+        return Done()
+
+    def execution(self, message: SubmitExecution, call: Call) -> Done:
+        """Notes the running cell; an unknown kernel has no socket, so there is nothing to note."""
+        del call
+        with self._guard:
+            binding = self._bindings.get(message.kernel)
+            if binding is not None:
+                binding.cell = message.cell
+        return Done()
+
+    # ── from a kernel ───────────────────────────────────────────────────────
+
+    def submit(self, binding: Binding, message: Submit, call: Call) -> EgressStatus:
+        """Freezes the files of one request and waits a little for their check."""
+        bound = binding.listener
+        deed = Deed(
+            kind="egress.submit",
+            actor=bound.person,
+            role=bound.role,
+            project=bound.project,
+            kernel=bound.kernel,
+            cell=binding.cell,
+            detail={"files": len(message.names)},
+        )
+        roles = self._members.of(bound.person)
+        with self._trail.telling(deed):
+            self._check_right(bound, roles)
+            check_texts(title=message.title, purpose=message.purpose, description=message.description)
+            check_names(message.names, limit=self._settings.max_files)
+            contents = read_files(call.descriptors, count=len(message.names), settings=self._settings)
+        _close(call.descriptors)
+        record = self._keep(deed, message, contents)
+        return status_view(self._settle(record.id))
+
+    def status(self, binding: Binding, message: AskStatus, call: Call) -> EgressStatusList:
+        """The requests of this kernel's person in its project."""
+        del message, call
+        bound = binding.listener
+        found = self._store.of_author(bound.person, project=bound.project)
+        return EgressStatusList(requests=tuple(status_view(record) for record in found[:50]))
+
+    def _check_right(self, bound: ListenerRecord, roles: dict[str, str]) -> None:
+        facts = Facts(project=project_facts(bound.project, roles))
+        actor = Actor(bound.person, frozenset({bound.role}))
+        check(decide(actor, "egress.submit", Resource(project=bound.project), facts, self._clock.now()))
+
+    def _keep(self, deed: Deed, message: Submit, contents: list[bytes]) -> Record:
+        """Freezes, then one transaction with its event: a request is whole and recorded, or is not there."""
+        at = format_time(self._clock.now())
+        self._trail.intent(deed, size_bytes=sum(map(len, contents)))
+        digests = [self._frozen.freeze(content) for content in contents]
+        files = tuple(
+            FileRecord(name=name, sha256=digest, size_bytes=len(content))
+            for name, digest, content in zip(message.names, digests, contents, strict=True)
+        )
+        text = Text(
+            title=message.title.strip(),
+            purpose=message.purpose.strip(),
+            description=message.description.strip(),
+            files=files,
+            kernel=deed.kernel or "",
+            cell=deed.cell or "",
+        )
+        with self._store.transaction(), self._trail.telling(deed):
+            record = self._fresh_or_replaced(deed, message.replaces, text, at=at)
+            self._trail.done(
+                deed,
+                request=record.id,
+                round=record.round,
+                size_bytes=sum(f.size_bytes for f in files),
+                sha256=list(digests),
+            )
+        return record
+
+    def _fresh_or_replaced(self, deed: Deed, replaces: str | None, text: Text, *, at: str) -> Record:
+        if replaces is None:
+            open_now = [r for r in self._store.all() if r.author == deed.actor and not is_final(r.state)]
+            if len(open_now) >= self._settings.max_open_requests:
+                raise ConflictError(
+                    f"egress: wanted at most {self._settings.max_open_requests} open requests, got one more; "
+                    "withdraw some",
+                    code="egress_too_many_open",
+                )
+            record = Record(
+                id=secrets.token_hex(16),
+                project=deed.project or "",
+                author=deed.actor,
+                state="submitted",
+                round=1,
+                submitted=at,
+                verdict="",
+                text=text,
+            )
+            self._store.add(record, at=at)
+            return record
+        before = self._store.find(replaces)
+        if (before.author, before.project) != (deed.actor, deed.project):
+            raise NotFoundError("egress request: wanted an own one of this project, got none of this id")
+        again = replace(before, round=before.round + 1, submitted=at, verdict="", text=text)
+        return self._store.move(again, "resubmit", at=at)
+
+    # ── sockets ─────────────────────────────────────────────────────────────
+
+    def _check_directory(self, directory: str) -> Path:
+        path = Path(directory).resolve()
+        if not path.is_dir() or not path.is_relative_to(self._run_dir.resolve()):
+            raise InvalidError("submit socket: wanted a kernel's folder below the run folder, got another place")
+        return path
+
+    def _listen(self, record: ListenerRecord) -> Path:
+        binding = Binding(record)
+        path = Path(record.directory) / SOCKET_NAME
+        binding.server = WireServer(
+            path,
+            kernel_handlers(self, binding),
+            log=self._log,
+            allowed_uids=frozenset({record.uid}),
+            mode=0o600 if record.uid == os.getuid() else 0o666,  # SO_PEERCRED decides, not the mode
+            max_descriptors=self._settings.max_files,
+        )
+        binding.server.start()
+        with self._guard:
+            self._bindings[record.kernel] = binding
+        return path
+
+    def _listener_deed(self, record: ListenerRecord) -> Deed:
+        return Deed(kind="airlock.listener", actor=SERVICE, project=record.project, kernel=record.kernel)
+
+
+def kernel_handlers(submissions: Submissions, binding: Binding) -> dict[type[Any], Callable[[Any, Call], Any]]:
+    """What one kernel's socket serves."""
+    return {
+        Submit: lambda message, call: submissions.submit(binding, message, call),
+        AskStatus: lambda message, call: submissions.status(binding, message, call),
+    }
+
+
+def _close(descriptors: list[int]) -> None:
+    """Closes and forgets them, so that nobody closes the same numbers again."""
+    while descriptors:
+        os.close(descriptors.pop())

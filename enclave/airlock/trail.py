@@ -1,0 +1,69 @@
+"""The airlock's hand on the ledger: acts and refusals of egress, always before their effect is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from enclave.audit.client import AuditClient
+from enclave.core.errors import EnclaveError, UnavailableError
+
+NOBODY = "anonymous"
+SERVICE = "service:airlock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What an event is about: its kind, who acts, and the ids that are known so far."""
+
+    kind: str
+    actor: str
+    role: str | None = None
+    project: str | None = None
+    kernel: str | None = None
+    cell: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Trail:
+    """Writes the events of the airlock; a missing receipt raises ``UnavailableError`` and nothing is done."""
+
+    def __init__(self, audit: AuditClient) -> None:
+        self._audit = audit
+
+    def intent(self, deed: Deed, **detail: Any) -> None:
+        """It is about to happen."""
+        self._write(deed, "intent", None, detail)
+
+    def done(self, deed: Deed, **detail: Any) -> None:
+        """It happened; written before the change is committed."""
+        self._write(deed, "ok", None, detail)
+
+    @contextmanager
+    def telling(self, deed: Deed, *, failed: bool = False) -> Iterator[None]:
+        """Turns an error of ours inside into a refused (or failed) event, then lets it go on.
+
+        A ledger or neighbour that does not answer is no refusal: the same request may succeed later.
+        """
+        try:
+            yield
+        except UnavailableError:
+            raise
+        except EnclaveError as error:
+            self._write(deed, "failed" if failed else "refused", error.code, {})
+            raise
+
+    def _write(self, deed: Deed, outcome: str, reason: str | None, detail: dict[str, Any]) -> None:
+        self._audit.record(
+            deed.kind,
+            actor=deed.actor,
+            outcome=outcome,
+            reason=reason,
+            role=deed.role,
+            project=deed.project,
+            kernel=deed.kernel,
+            cell=deed.cell,
+            detail={**deed.detail, **detail},
+        )

@@ -1,0 +1,155 @@
+"""What the airlock does by itself: check what was handed in, pack what was approved, again after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+
+from enclave.airlock.checks import Checker
+from enclave.airlock.members import egress_facts
+from enclave.airlock.package import make_manifest, manifest_digest, sign_manifest
+from enclave.airlock.settings import AirlockSettings
+from enclave.airlock.store import Record, Store
+from enclave.airlock.trail import SERVICE, Deed, Trail
+from enclave.core.clock import Clock, format_time
+from enclave.core.errors import EnclaveError
+from enclave.disclosure.findings import highest_verdict
+from enclave.keys.sign import Signer
+from enclave.policy.decide import check, decide
+from enclave.policy.model import Actor, Facts, Resource
+from enclave.runtime.log import Log
+
+_SELF = Actor(SERVICE, frozenset({"service"}))
+
+
+class Worker:
+    """One thread that brings every request which the airlock owns to its next state.
+
+    The database is its queue, so nothing is lost by a restart: a check that was cut off runs again.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        checker: Checker,
+        trail: Trail,
+        signer: Signer,
+        clock: Clock,
+        settings: AirlockSettings,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._checker = checker
+        self._trail = trail
+        self._signer = signer
+        self._clock = clock
+        self._settings = settings
+        self._log = log
+        self._wake = threading.Event()
+        self._moved = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="airlock-worker", daemon=True)
+
+    def start(self) -> None:
+        """Begins; what waits is done first."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops after the request in hand."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(self._settings.check_timeout_s)
+
+    def settle(self, request_id: str) -> Record:
+        """The request once its check has ended, or as it stands after ``submit_wait_s``."""
+        self._wake.set()
+        end = time.monotonic() + self._settings.submit_wait_s
+        while True:
+            record = self._store.find(request_id)
+            left = end - time.monotonic()
+            if record.state not in ("submitted", "checking") or left <= 0 or self._stop.is_set():
+                return record
+            with self._moved:
+                self._moved.wait(min(left, 0.2))
+
+    def release(self, request_id: str) -> None:
+        """Packs and signs an approved request now; if the ledger is away, the worker does it later."""
+        try:
+            self._release(request_id)
+        except EnclaveError as error:
+            self._log.warning("release waits", request=request_id, reason=error.code)
+            self._wake.set()
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            for record in self._store.in_states(("submitted", "checking", "approved")):
+                if self._stop.is_set():
+                    return
+                self._one(record)
+            self._wake.wait(self._settings.retry_s)
+            self._wake.clear()
+
+    def _one(self, record: Record) -> None:
+        try:
+            if record.state == "approved":
+                self._release(record.id)
+            else:
+                self._check(record)
+        except EnclaveError as error:
+            self._log.warning("request waits", request=record.id, state=record.state, reason=error.code)
+        except Exception as error:  # noqa: BLE001 - one request that breaks us must not stop the others
+            self._log.error("request failed", error, request=record.id)
+        with self._moved:
+            self._moved.notify_all()
+
+    def _check(self, record: Record) -> None:
+        deed = Deed(
+            kind="egress.check",
+            actor=SERVICE,
+            project=record.project,
+            detail={"request": record.id, "round": record.round},
+        )
+        self._trail.intent(deed)
+        if record.state == "submitted":
+            with self._store.transaction():
+                if self._store.find(record.id) != record:
+                    return  # withdrawn meanwhile
+                record = self._store.move(record, "start_check", at=self._now())
+        files = tuple(self._checker.check(file) for file in record.text.files)
+        verdict = highest_verdict(file.verdict for file in files)
+        rules = Counter(str(finding["rule"]) for file in files for finding in file.findings)
+        with self._store.transaction():
+            if self._store.find(record.id) != record:
+                return
+            judged = replace(record, verdict=verdict, text=replace(record.text, files=files))
+            self._store.move(judged, "block" if verdict == "block" else "pass_check", at=self._now())
+            self._trail.done(deed, verdict=verdict, rules=dict(rules))
+
+    def _release(self, request_id: str) -> None:
+        with self._store.transaction():
+            record = self._store.find(request_id)
+            if record.state != "approved":
+                return
+            deed = Deed(
+                kind="egress.release",
+                actor=SERVICE,
+                project=record.project,
+                detail={"request": record.id, "round": record.round},
+            )
+            facts = Facts(egress=egress_facts(record, self._store.votes(record.id), is_member=False))
+            with self._trail.telling(deed):
+                resource = Resource(project=record.project, id=record.id)
+                check(decide(_SELF, "egress.release", resource, facts, self._clock.now()))
+            manifest = make_manifest(record, released=self._now(), public_key=self._signer.public_key)
+            signed = replace(
+                record.text, manifest=manifest.decode("utf-8"), signature=sign_manifest(manifest, self._signer)
+            )
+            self._store.move(replace(record, text=signed), "release", at=self._now())
+            digests = [file.sha256 for file in record.text.files]
+            self._trail.done(deed, manifest_sha256=manifest_digest(signed.manifest), sha256=digests)
+
+    def _now(self) -> str:
+        return format_time(self._clock.now())
