@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import enclave
+from enclave.cli.settings_table import check_settings
 from enclave.core.errors import EnclaveError
 from enclave.hub.settings import HubSettings
 from enclave.runtime.home import DEFAULT_BASE_UID, Home
@@ -182,6 +183,14 @@ def home_state(home: Home) -> Finding:
     return Finding(not loose, f"keys open to others: {', '.join(sorted(loose))}" if loose else str(home.root))
 
 
+def settings(home: Home) -> Finding:
+    """Every table and key of the settings, as the processes will read them."""
+    if not home.settings_file.exists():
+        return Finding(True, "none yet")
+    check_settings(home.read_settings_text())
+    return Finding(True, "every key is known")
+
+
 def disk_space(home: Home) -> Finding:
     """Room for ledger and sealed versions."""
     place = next(path for path in (home.root, *home.root.parents) if path.exists())
@@ -269,6 +278,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     ),
     Check(
         "home", "required", home_state, "no daemon starts", "chmod 600 the keys named, or use the release that made it"
+    ),
+    Check(
+        "settings", "required", settings, "the process concerned does not start", "edit enclave.toml; docs/settings.md"
     ),
     Check("disk-space", "recommended", disk_space, "a full disk stops the ledger, and with it every act", "free some"),
     Check("open-files", "recommended", open_files, "fewer people and objects at a time", "raise LimitNOFILE to 4096"),
