@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from enclave.deid.synthetic import phantom
 from enclave.deid.synthetic.people import Person, Rng
@@ -90,8 +90,8 @@ def _uid(rng: Rng) -> str:
 
 def _base(exam: Exam, *, ids: _Ids, sop: str, number: int) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _SOP_CLASS[exam.modality]
-    meta.MediaStorageSOPInstanceUID = sop
+    meta.MediaStorageSOPClassUID = UID(_SOP_CLASS[exam.modality])
+    meta.MediaStorageSOPInstanceUID = UID(sop)
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if exam.modality == "MR" else ExplicitVRLittleEndian
     meta.SourceApplicationEntityTitle = f"{exam.person.mrn[-6:]}AET"
     preamble = exam.person.mrn.encode().ljust(128, b"\0")

@@ -26,7 +26,8 @@ def ct_slice(rng: np.random.Generator, *, size: int, z: float) -> Array:
         for side in (-1, 1):
             image[_ellipse(x, y, side * 0.72 * np.sin(angle), 0.5 * np.cos(angle), 0.045, 0.03)] = 560  # ribs
     image += rng.normal(0, 12, image.shape)
-    return np.clip(image + 1024, 0, 4095).astype(np.int16)
+    stored: Array = np.clip(image + 1024, 0, 4095).astype(np.int16)
+    return stored
 
 
 def mr_slice(rng: np.random.Generator, *, size: int, z: float) -> Array:
@@ -50,7 +51,8 @@ def radiograph(rng: np.random.Generator, *, size: int, text: tuple[str, ...] = (
     image += rng.normal(0, 25, image.shape)
     if text:
         image[_text_mask(text, size=size)] = 4095
-    return np.clip(image, 0, 4095).astype(np.uint16)
+    stored: Array = np.clip(image, 0, 4095).astype(np.uint16)
+    return stored
 
 
 def ultrasound(rng: np.random.Generator, *, size: int, text: tuple[str, ...]) -> Array:

@@ -1,0 +1,35 @@
+"""Why a file is held back. A reason names a rule, never a value."""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    "empty": "The file has no bytes.",
+    "symlink": "The entry is a symbolic link or no regular file; links are not followed.",
+    "not_dicom": "The file is neither DICOM nor a table.",
+    "not_an_instance": "A DICOM file without a SOP class or SOP instance UID.",
+    "dicomdir": "A DICOM directory; it is made anew from the instances, not cleaned.",
+    "unreadable": "The file breaks the encoding rules of PS3.5 so that not all of it can be read.",
+    "truncated": "Pixel data end before the size that the header promises.",
+    "too_large": "Compressed content grows beyond the limit when inflated.",
+    "nesting": "Sequences are nested deeper than any IOD allows.",
+    "transfer_syntax_unknown": "The transfer syntax is private or unknown, so the content cannot be checked.",
+    "private_sop_class": "The SOP class is not one of the standard; its content cannot be judged.",
+    "encapsulated_document": "A document (PDF, CDA, model) inside of DICOM; it is not passed through uncleaned.",
+    "pixel_text_possible": "The image may show burned-in text.",
+    "recognizable_features": "The image may show a face.",
+    "residual_identifier": "An identifier of the patient was still in the bytes after cleaning.",
+    "duplicate_identical": "The same instance was in the input more than once.",
+    "duplicate_sop_uid": "Another instance with the same SOP instance UID was in the input.",
+    "changed": "The file changed while the job ran.",
+    "table_without_roles": "The recipe gives no roles for the columns of this table.",
+    "table_unreadable": "The table is not well-formed CSV or Parquet.",
+    "failed": "The file could not be cleaned; the log says where.",
+}
+
+
+class Quarantined(Exception):  # noqa: N818 - a verdict on a file, not a fault of the program
+    """Holds a file back; ``reason`` is a key of ``REASONS``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

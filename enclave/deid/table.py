@@ -1,0 +1,59 @@
+"""Reads the shipped tables: Table E.1-1, the safe private elements, the clinical vocabulary."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from enclave.deid.profile import Row
+
+_FIRST_OPTION = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PrivateElement:
+    """A private element by creator and element, never by its block: blocks move from file to file."""
+
+    creator: str
+    group: int
+    element: int
+
+
+@functools.cache
+def table_rows() -> tuple[Row, ...]:
+    """All rows of Table E.1-1."""
+    reader = csv.reader(_text("standard/attributes.csv").splitlines(), delimiter=";")
+    head = next(reader)
+    options = head[_FIRST_OPTION:]
+    return tuple(
+        Row(line[0], line[1], line[2], {o: v for o, v in zip(options, line[_FIRST_OPTION:], strict=True) if v})
+        for line in reader
+    )
+
+
+@functools.cache
+def table_edition() -> str:
+    """The edition of the actions and of the options, such as ``2026c/2025b``."""
+    facts = tomllib.loads(_text("standard/edition.toml"))
+    return f"{facts['edition']}/{facts['options_edition']}"
+
+
+@functools.cache
+def safe_private() -> frozenset[PrivateElement]:
+    """The private elements that the standard calls safe (PS3.15 Table E.3.10-1)."""
+    reader = csv.DictReader(_text("standard/safe_private.csv").splitlines(), delimiter=";")
+    return frozenset(PrivateElement(row["creator"], int(row["group"], 16), int(row["element"], 16)) for row in reader)
+
+
+@functools.cache
+def vocabulary() -> frozenset[str]:
+    """The clinical words that may stay, in lower case."""
+    lines = (line.partition("#")[0] for line in _text("vocabulary.txt").splitlines())
+    return frozenset(word for line in lines for word in line.split())
+
+
+def _text(name: str) -> str:
+    return files("enclave.deid").joinpath(name).read_text("utf-8")
