@@ -6,16 +6,17 @@
 import importlib.util
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from enclave.server.kernelspecs import JUPYTER_DATA
 
 HERE = Path(__file__).parent
-SOCKET = "/run/enclave/server.sock"
+SOCKET = unquote(urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).netloc)  # http+unix://%2Frun%2Fenclave%2Fserver.sock
 
 os.environ["JUPYTER_CONFIG_PATH"] = str(HERE)  # labconfig/page_config.json: what JupyterLab leaves out
 os.environ["JUPYTER_PATH"] = str(JUPYTER_DATA)
 
-c = get_config()  # noqa: F821 - traitlets puts it here
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 - traitlets puts it here
 
 # ── where it listens and what it shows ──
 c.ServerApp.sock = SOCKET

@@ -43,22 +43,11 @@ _COOKIES = ("_xsrf", "jupyterhub-session-id", "jupyterhub-user-")
 
 # JupyterLab compiles its settings' JSON schemas ('unsafe-eval') and styles its widgets inline. No inline script:
 # what an output displays cannot run one; and nothing on the page can talk to any other host.
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "media-src 'self' data: blob:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "frame-src 'self' blob:",
-        "form-action 'self'",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "frame-ancestors 'self'",
-    )
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self'; "
+    "worker-src 'self' blob:; frame-src 'self' blob:; form-action 'self'; object-src 'none'; base-uri 'self'; "
+    "frame-ancestors 'self'"
 )
 SECURITY: tuple[tuple[str, str], ...] = (
     ("Content-Security-Policy", POLICY),
