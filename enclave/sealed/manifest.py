@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from enclave.audit.merkle import leaf_hash, tree_root
 from enclave.core.canonical import JsonValue, canonical_bytes, parse_canonical
+from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import IntegrityError, InvalidError
 from enclave.core.ids import VersionName
 
@@ -45,10 +46,11 @@ class ObjectEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one immutable version holds; ``entries`` in the order of their names."""
+    """What one immutable version holds; ``entries`` in the order of their names, ``sealed_at`` in RFC 3339."""
 
     name: VersionName
     entries: tuple[ObjectEntry, ...]
+    sealed_at: str
 
     @property
     def content_root(self) -> str:
@@ -67,6 +69,7 @@ class Manifest:
                 "format": 1,
                 "dataset": self.name.dataset,
                 "version": self.name.version,
+                "sealed_at": self.sealed_at,
                 "objects": [entry.to_json() for entry in self.entries],
             }
         )
@@ -76,16 +79,17 @@ def parse_manifest(data: bytes) -> Manifest:
     """The manifest in ``data``; raises ``IntegrityError`` when it is not one that ``to_bytes`` wrote."""
     try:
         value = parse_canonical(data)
-        if set(value) != {"format", "dataset", "version", "objects"} or value["format"] != 1:
+        if set(value) != {"format", "dataset", "version", "sealed_at", "objects"} or value["format"] != 1:
             raise InvalidError("manifest: wanted format 1, got another")
         name = VersionName.parse(f"{value['dataset']}@{value['version']}")
         entries = tuple(_parse_entry(item) for item in value["objects"])
+        sealed_at = format_time(parse_time(value["sealed_at"]))
     except (InvalidError, TypeError, AttributeError):
         raise IntegrityError("manifest: wanted a manifest of format 1, got something else") from None
     names = [entry.name for entry in entries]
     if not entries or names != sorted(set(names)):
         raise IntegrityError("manifest: wanted its objects once each and in order, got another list")
-    return Manifest(name, entries)
+    return Manifest(name, entries, sealed_at)
 
 
 def check_object_name(name: str, *, kind: str) -> None:

@@ -20,7 +20,7 @@ from enclave.keys.unwrap import Unwrapper, open_unwrapper
 from enclave.sealed import stream
 from enclave.sealed.manifest import Manifest, ObjectEntry, parse_manifest
 from enclave.sealed.memory import Put, sealed_memory
-from enclave.sealed.store import SealedStore, manifest_context, object_context, version_context
+from enclave.sealed.store import SealedStore, info_of, manifest_context, object_context, version_context
 
 __all__ = ["BadObject", "OpenVersion", "Unwrapper", "open_unwrapper", "open_version", "verify_version"]
 
@@ -116,7 +116,7 @@ def open_version(store: SealedStore, name: VersionName, *, unwrapper: Unwrapper)
         ) from None
     with stream.open_reader(BytesIO(sealed), key=key, associated_data=manifest_context(name)) as reader:
         manifest = parse_manifest(reader.read())
-    if manifest.name != name or manifest.content_root != info.content_root:
+    if manifest.name != name or info_of(manifest) != info:
         raise IntegrityError(
             f"dataset version {name}: wanted the manifest of its content root, got another one", code="root_mismatch"
         )

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enclave.core.canonical import canonical_bytes, parse_json
+from enclave.core.canonical import canonical_bytes, parse_canonical, parse_json
 from enclave.core.errors import EnclaveError, IntegrityError, InvalidError, NotFoundError
 from enclave.core.ids import VersionName, check_name
+from enclave.sealed.manifest import Manifest
 
 DIR_MODE = 0o750  # ciphertext only; in production the broker reads it through its group
 FILE_MODE = 0o640
@@ -42,6 +43,18 @@ class VersionInfo:
     objects: int
     bytes: int
     sealed_at: str
+
+
+def info_of(manifest: Manifest) -> VersionInfo:
+    """What ``version.json`` must say beside this manifest."""
+    return VersionInfo(
+        dataset=manifest.name.dataset,
+        version=manifest.name.version,
+        content_root=manifest.content_root,
+        objects=len(manifest.entries),
+        bytes=manifest.size_bytes,
+        sealed_at=manifest.sealed_at,
+    )
 
 
 class SealedStore:
@@ -195,7 +208,7 @@ def sync_dir(path: Path) -> None:
 
 
 def _parse_info(data: bytes, name: VersionName) -> VersionInfo:
-    value = parse_json(data)
+    value = parse_canonical(data)
     if set(value) != _INFO_KEYS or value.pop("format") != 1:
         raise InvalidError("version.json: wanted format 1, got another")
     info = VersionInfo(**value)

@@ -28,6 +28,7 @@ from enclave.sealed.store import (
     FILE_MODE,
     SealedStore,
     VersionInfo,
+    info_of,
     manifest_context,
     object_context,
     sync_dir,
@@ -84,8 +85,8 @@ def seal_version(
     try:
         with store.locked(f"dataset-{dataset}"), store.staging(dataset) as folder:
             name = VersionName(dataset, store.next_version(dataset))
-            manifest = Manifest(name, tuple(_seal_objects(folder, name, ordered, key)))
-            info = _write_facts(folder, manifest, key, at)
+            manifest = Manifest(name, tuple(_seal_objects(folder, name, ordered, key)), format_time(at))
+            info = _write_facts(folder, manifest, key)
             store.put_wrapped_key(name, wrapper.wrap(key, context=version_context(name)))
             final = store.version_dir(name)
             final.parent.mkdir(mode=DIR_MODE, exist_ok=True)
@@ -122,19 +123,12 @@ def _seal_objects(folder: Path, name: VersionName, objects: list[PlainObject], k
     sync_dir(inside)
 
 
-def _write_facts(folder: Path, manifest: Manifest, key: Secret, at: datetime) -> VersionInfo:
+def _write_facts(folder: Path, manifest: Manifest, key: Secret) -> VersionInfo:
     with (folder / "manifest").open("xb", buffering=0) as file:
         os.fchmod(file.fileno(), FILE_MODE)
         stream.write(file, manifest.to_bytes(), key=key, associated_data=manifest_context(manifest.name))
         os.fsync(file.fileno())
-    info = VersionInfo(
-        dataset=manifest.name.dataset,
-        version=manifest.name.version,
-        content_root=manifest.content_root,
-        objects=len(manifest.entries),
-        bytes=manifest.size_bytes,
-        sealed_at=format_time(at),
-    )
+    info = info_of(manifest)
     write_synced(folder / "version.json", canonical_bytes({"format": 1, **asdict(info)}))
     sync_dir(folder)
     return info

@@ -13,14 +13,14 @@ def slice_figure(volume: np.ndarray[Any, Any], *, title: str = "", index: int | 
     The slice is the middle one of the first axis unless ``index`` says otherwise; two dimensions are shown as they
     are, a last axis of 3 or 4 is colour.
     """
-    from matplotlib import pyplot  # through pyplot, so that the notebook knows how to draw a figure
+    from matplotlib import pyplot as plt  # through pyplot, so that the notebook knows how to draw a figure
 
     colour = volume.ndim >= 3 and volume.shape[-1] in (3, 4)
     picture = volume
     while picture.ndim > (3 if colour else 2):
         picture = picture[len(picture) // 2 if index is None else index]
-    figure, axes = pyplot.subplots(figsize=(5, 5), layout="constrained")
-    pyplot.close(figure)  # drawn once, as the value of the cell
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    plt.close(figure)  # drawn once, as the value of the cell
     if colour:
         axes.imshow(picture)
     else:
