@@ -13,6 +13,7 @@ import pytest
 from enclave.audit.client import AuditClient
 from enclave.audit.daemon import AuditDaemon
 from enclave.audit.segments import Record, read_segment, segment_files
+from enclave.core.errors import DeniedError
 from enclave.keys.files import new_ed25519, new_symmetric
 from enclave.policy.model import Actor
 from enclave.runtime.home import HOME_FORMAT, Home
@@ -34,8 +35,13 @@ class AuditStand:
 
     def start(self) -> None:
         """Starts the daemon; it listens on return."""
-        self.daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.resolve or self.people.__getitem__)
+        self.daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.resolve or self._person)
         self.daemon.start()
+
+    def _person(self, token: str) -> Actor:
+        if token not in self.people:
+            raise DeniedError("token: wanted one of the Hub, got another", code="token_invalid")
+        return self.people[token]
 
     def stop(self) -> None:
         """Ends the daemon in order."""

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.checkpoint import VerifierKey
+from enclave.audit.desk import Desk
 from enclave.audit.event import Event, event_from_json
+from enclave.audit.feed import Feed
 from enclave.audit.ledger import Durable, Ledger
 from enclave.audit.tiles import write_file
 from enclave.audit.vocabulary import check_kind
 from enclave.core.clock import Clock, format_time
-from enclave.core.errors import EnclaveError, UnavailableError
-from enclave.keys.box import open_box
+from enclave.core.errors import DeniedError, UnavailableError
+from enclave.keys.box import Box, open_box
+from enclave.keys.files import read_symmetric
 from enclave.keys.sign import open_signer
 from enclave.keys.uri import file_uri
 from enclave.keys.verify import verify_ed25519
@@ -25,10 +28,11 @@ from enclave.policy.model import Actor
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, daemon_uids, ensure_private_dir
 from enclave.runtime.log import Log
-from enclave.wire.messages.audit import Append, LogState, Receipt, State
+from enclave.wire.messages.audit import Append, LogState, Query, Rebuild, Rebuilt, Receipt, Rows, State
 from enclave.wire.peer import Call, WireServer
 
 ACTOR = "service:auditd"
+FEED_S = 0.5  # how long an event may wait before queries see it; a query itself catches up first
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +70,26 @@ class AuditDaemon:
         signer = open_signer(file_uri(home.key_file("audit-checkpoint")))
         ensure_private_dir(folder)
         key = VerifierKey(log_origin(folder), signer.public_key)
+        box = open_box(file_uri(home.key_file("audit-body")))
         self.ledger = Ledger(
             folder,
             key=key,
             sign=signer.sign,
             verify=verify_ed25519,
-            box=open_box(file_uri(home.key_file("audit-body"))),
+            box=box,
             clock=self._clock,
             log=self._log,
+            sign_every=self._settings.checkpoint_events,
         )
         write_file(folder / "log" / "vkey", f"{key}\n".encode())
         self._tell_of_opening()
+        self._open_desk(folder, box)
         self._spawn("checkpoints", self._sign_checkpoints)
+        self._spawn("feed", self._keep_level)
         ensure_private_dir(home.run_dir, mode=0o711 if os.getuid() == 0 else 0o700)
         self._server = WireServer(
             home.socket("auditd"),
-            {Append: self._append, State: self._state},
+            {Append: self._append, State: self._state, Query: self._query, Rebuild: self._rebuild},
             log=self._log,
             allowed_uids=daemon_uids(home),
             mode=0o666 if os.getuid() == 0 else 0o600,
@@ -92,6 +100,7 @@ class AuditDaemon:
         """Stops listening, finishes what is under way, signs a last checkpoint."""
         self._server.close()
         self._stop.set()
+        self.ledger.due.set()
         try:
             self._own("audit.stopped", detail={"size": self.ledger.size})
         except UnavailableError:
@@ -99,6 +108,7 @@ class AuditDaemon:
         for thread in self._threads:
             thread.join(timeout=10)
         self.ledger.close()
+        self._feed.close()
 
     # --- requests ---
 
@@ -110,7 +120,20 @@ class AuditDaemon:
     def _state(self, _message: State, _call: Call) -> LogState:
         text = self.ledger.checkpoint()
         signed = self.ledger.signed
-        return LogState(size=signed.size, root=signed.root.hex(), checkpoint=text, queryable=0)
+        return LogState(
+            size=signed.size, root=signed.root.hex(), checkpoint=text, queryable=self._feed.store.high_water()
+        )
+
+    def _query(self, message: Query, _call: Call) -> Rows:
+        return self._desk.query(message)
+
+    def _rebuild(self, _message: Rebuild, call: Call) -> Rebuilt:
+        if call.peer.uid != os.getuid():
+            raise DeniedError("audit rebuild: wanted the operator's own shell, got another user", code="not_operator")
+        self._own("audit.rebuild", outcome="intent", detail={"cause": "operator"})
+        rows = self._feed.rebuild(self.ledger.size)
+        self._own("audit.rebuild", detail={"cause": "operator", "rows": rows})
+        return Rebuilt(rows=rows)
 
     # --- our own events and threads ---
 
@@ -139,20 +162,38 @@ class AuditDaemon:
         except UnavailableError as error:
             self._log.error("ledger opened but cannot write", error)
 
+    def _open_desk(self, folder: Path, box: Box) -> None:
+        key = read_symmetric(self._home.key_file("audit-store"))
+        self._feed = Feed(folder, box=box, key=key, memory_mib=self._settings.query_memory_mib)
+        self._desk = Desk(
+            resolve=self._resolve,
+            note=self._own,
+            feed=self._feed,
+            size=lambda: self.ledger.size,
+            clock=self._clock,
+            max_rows=self._settings.query_rows,
+            timeout_s=self._settings.query_timeout_s,
+        )
+        if self._feed.cause:
+            self._log.warning("query store is built again", cause=self._feed.cause)
+            self._own("audit.rebuild", detail={"cause": self._feed.cause})
+
     def _sign_checkpoints(self) -> None:
         while not self._stop.is_set():
-            with self.ledger.grown:
-                self.ledger.grown.wait_for(self._due, timeout=self._settings.checkpoint_s)
-            try:
-                self.ledger.checkpoint()
-            except EnclaveError:
-                self._stop.wait(self._settings.checkpoint_s)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive any fault; the next turn signs again
-                self._log.error("checkpoint failed", error)
-                self._stop.wait(self._settings.checkpoint_s)
+            self.ledger.due.wait(self._settings.checkpoint_s)
+            self.ledger.due.clear()
+            self._try("checkpoint failed", self.ledger.checkpoint)
 
-    def _due(self) -> bool:
-        return self._stop.is_set() or self.ledger.size - self.ledger.signed.size >= self._settings.checkpoint_events
+    def _keep_level(self) -> None:
+        while not self._stop.wait(FEED_S):
+            self._try("query store is behind", lambda: self._feed.catch_up(self.ledger.size))
+
+    def _try(self, failure: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any fault; the next turn tries again
+            self._log.error(failure, error)
+            self._stop.wait(1.0)
 
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"audit:{name}", daemon=True)

@@ -1,4 +1,4 @@
-"""Naming what somebody did to a log: records as they stand in the files against the leaf hashes that were signed. Pure."""
+"""Naming what was done to a log: records in the files against the leaf hashes that were signed. Pure."""
 
 from __future__ import annotations
 

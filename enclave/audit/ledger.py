@@ -55,7 +55,16 @@ class Ledger:
     """One store, opened by one process. Thread-safe."""
 
     def __init__(
-        self, folder: Path, *, key: VerifierKey, sign: Sign, verify: Verify, box: Box, clock: Clock, log: Log
+        self,
+        folder: Path,
+        *,
+        key: VerifierKey,
+        sign: Sign,
+        verify: Verify,
+        box: Box,
+        clock: Clock,
+        log: Log,
+        sign_every: int = 256,
     ) -> None:
         self._folder, self._key, self._sign, self._box = folder, key, sign, box
         self._clock, self._log = clock, log
@@ -84,7 +93,8 @@ class Ledger:
         self._full_tiles: list[FullTile] = self._all_full_tiles(recovered.leaves)
         self._signed = TreeHead(key.name, -1, b"")
         self._checkpoint = ""
-        self.grown = threading.Condition()
+        self._sign_every = sign_every
+        self.due = threading.Event()  # enough records came for a checkpoint
 
     @property
     def size(self) -> int:
@@ -166,8 +176,8 @@ class Ledger:
                 for gate in (ticket.gate, *ticket.joiners):
                     if gate.locked():
                         gate.release()
-        with self.grown:
-            self.grown.notify_all()
+        if self._tree.size - self._signed.size >= self._sign_every:
+            self.due.set()
 
     def _commit(self, batch: list[_Ticket]) -> None:
         first = self._tree.size
@@ -240,8 +250,6 @@ class Ledger:
         self._writer.close()
         self._bodies.close()
         os.close(self._lock_fd)
-        with self.grown:
-            self.grown.notify_all()
 
     def _keep_in_history(self, text: str) -> None:
         """Older checkpoints narrow down where a log was changed, when its tiles were changed too."""

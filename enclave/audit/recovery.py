@@ -1,8 +1,8 @@
 """Opening a store after whatever happened to it: the good part is kept, the damage is told.
 
-What a signed checkpoint covers is *proven*: its leaf hashes are taken from the tiles, so the tree goes on unbroken even
-when records below it were changed or lost; that damage stays in the files for ``verify`` to find. Records after the last
-checkpoint are taken as far as they are whole; what follows is copied to ``damaged/`` and cut off.
+What a signed checkpoint covers is *proven*: its leaf hashes are taken from the tiles, so the tree goes on unbroken
+even when records below it were changed or lost; that damage stays in the files for ``verify`` to find. Records after
+the last checkpoint are taken as far as they are whole; what follows is copied to ``damaged/`` and cut off.
 """
 
 from __future__ import annotations

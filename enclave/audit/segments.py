@@ -150,11 +150,10 @@ class SegmentReader:
                 self._next = item.seq + 1
 
     def _segment_of(self, seq: int) -> Path | None:
-        best = None
-        for path in segment_files(self._folder):
-            if first_seq_of(path) <= seq:
-                best = path
-        return best
+        """The segment that ``seq`` is in, or the first one when it begins later."""
+        files = segment_files(self._folder)
+        earlier = [path for path in files if first_seq_of(path) <= seq]
+        return next(iter(earlier[-1:] or files[:1]), None)
 
     def _skip_to_later_segment(self, path: Path, upto: int) -> bool:
         for later in segment_files(self._folder):

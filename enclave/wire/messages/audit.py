@@ -57,3 +57,16 @@ class LogState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Asks where the log stands, after a fresh checkpoint was signed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """How many records the new query store holds."""
+
+    rows: int
+
+
+@request("audit.rebuild", reply=Rebuilt)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """From the operator's shell (the daemon's own uid): throw the query store away and build it again."""
