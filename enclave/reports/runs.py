@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import NotFoundError
 from enclave.reports.schedule import Entry
@@ -21,12 +22,13 @@ CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, entry TEXT NOT NULL, notebook TEXT NOT NULL, project TEXT NOT NULL, dataset TEXT NOT NULL,
     asked_by TEXT NOT NULL, state TEXT NOT NULL, queued TEXT NOT NULL, finished TEXT NOT NULL DEFAULT '',
     message TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0,
-    sha256 TEXT NOT NULL DEFAULT '', size_bytes INTEGER NOT NULL DEFAULT 0
+    sha256 TEXT NOT NULL DEFAULT '', size_bytes INTEGER NOT NULL DEFAULT 0, parameters TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, first_seen TEXT NOT NULL) STRICT;
 """
 _COLUMNS: Final = (
-    "id, entry, notebook, project, dataset, asked_by, state, queued, finished, message, attempts, sha256, size_bytes"
+    "id, entry, notebook, project, dataset, asked_by, state, queued, finished, message, attempts, sha256, size_bytes, "
+    "parameters"
 )
 
 
@@ -47,6 +49,7 @@ class Run:
     attempts: int
     sha256: str
     size_bytes: int
+    parameters: Mapping[str, str]
 
 
 class RunStore:
@@ -66,12 +69,13 @@ class RunStore:
 
     def add(self, run_id: str, entry: Entry, *, asked_by: str, at: datetime) -> Run:
         """Queues a run of ``entry``."""
-        values = (run_id, entry.name, entry.notebook, entry.project, entry.dataset, asked_by, format_time(at))
+        parameters = canonical_bytes(dict(entry.parameters)).decode("utf-8")
+        names = (run_id, entry.name, entry.notebook, entry.project, entry.dataset)
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO runs (id, entry, notebook, project, dataset, asked_by, state, queued) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?)",
-                values,
+                "INSERT INTO runs (id, entry, notebook, project, dataset, asked_by, state, queued, parameters) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+                (*names, asked_by, format_time(at), parameters),
             )
         return self.get(run_id)
 
@@ -145,4 +149,4 @@ class RunStore:
     def _select(self, tail: str, *values: str) -> tuple[Run, ...]:
         with self._guard:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM runs {tail}", values).fetchall()  # noqa: S608 - own text
-        return tuple(Run(*row) for row in rows)
+        return tuple(Run(*row[:-1], parse_json(row[-1])) for row in rows)

@@ -7,14 +7,17 @@ An entry::
     project = "demo"
     dataset = "demo-ct"
     every = "24h"                            # minutes, hours or days: 30m, 24h, 7d; "never": on request only
+    parameters = { k = "11" }                # optional: what else the notebook's parameter cell names
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from enclave.core.errors import InvalidError, NotFoundError
@@ -30,6 +33,7 @@ every = "24h"
 """
 _EVERY = re.compile(r"([1-9][0-9]{0,3})([mhd])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NOTEBOOK = re.compile(r"[a-z][a-z0-9_-]{0,62}\.ipynb")
 
 
@@ -42,6 +46,7 @@ class Entry:
     project: str
     dataset: str
     every: timedelta | None
+    parameters: Mapping[str, str]
 
     def is_due(self, *, since: datetime, at: datetime) -> bool:
         """Whether a run is due at ``at`` when the last one was queued, or the entry first seen, at ``since``."""
@@ -54,6 +59,7 @@ class _EntryTable:
     project: str
     dataset: str
     every: str = "24h"
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 def parse_schedule(text: str) -> dict[str, Entry]:
@@ -94,10 +100,13 @@ def _entry(name: str, value: Any) -> Entry:
     table = build(_EntryTable, value, where=f"entry.{name}")
     if not _NOTEBOOK.fullmatch(table.notebook):
         raise InvalidError(f"schedule: wanted a notebook's file name for entry.{name}.notebook, got another form")
+    if not all(_PARAMETER.fullmatch(key) for key in table.parameters) or "dataset" in table.parameters:
+        raise InvalidError(f"schedule: wanted names of the notebook's parameters in entry.{name}, got another form")
     return Entry(
         name=name,
         notebook=table.notebook,
         project=check_name(table.project, what="project"),
         dataset=check_name(table.dataset, what="dataset"),
         every=parse_every(table.every),
+        parameters=MappingProxyType(table.parameters),
     )

@@ -167,7 +167,7 @@ class Worker:
             runner = self._take_runner()
             task = Task(
                 notebook=notebook,
-                parameters={"dataset": run.dataset},
+                parameters={**run.parameters, "dataset": run.dataset},
                 title=f"{run.entry}: {run.dataset}",
                 project=run.project,
                 launcher_socket=opened.socket,

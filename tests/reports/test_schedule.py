@@ -34,6 +34,9 @@ def test_the_default_schedule_validates_the_demo_dataset_once_a_day() -> None:
         'every = "0h"',
         'every = "1w"',
         "every = 24",
+        'parameters = { dataset = "other" }',
+        'parameters = { "a b" = "1" }',
+        "parameters = { k = 11 }",
     ],
 )
 def test_an_entry_with_anything_else_is_refused(line: str) -> None:
