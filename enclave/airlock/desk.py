@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -151,7 +152,12 @@ class Desk:
         with self.trail.telling(unknown):
             check_token_id(request_id, what="egress request")
         person = self._person(token, Deed(kind=kind, actor=NOBODY, detail={"request": request_id}))
-        return person, Deed(kind=kind, actor=person.actor.name, detail={"request": request_id})
+        name = person.actor.name
+        with contextlib.suppress(NotFoundError):  # told by the caller, in its own words
+            project = self.store.find(request_id).project
+            role = self.members.standing(name, project).member_role  # of a closed project too
+            person = Person(person.actor, {**person.projects, **({project: role} if role else {})})
+        return person, Deed(kind=kind, actor=name, detail={"request": request_id})
 
     def _person(self, token: str, deed: Deed) -> Person:
         with self.trail.telling(deed):

@@ -8,7 +8,7 @@ from enclave.airlock.states import OWNERS, may_act
 from enclave.airlock.store import Record, VoteRecord
 from enclave.policy.model import EgressFacts, ProjectFacts
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import ProjectsOf
+from enclave.wire.messages.registry import AskProjectStanding, ProjectsOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Members:
         found = self.registry.call(ProjectsOf(person=person)).projects
         return {project.name: project.members.get(person, "") for project in found}
 
-
-def project_facts(project: str, roles: dict[str, str]) -> ProjectFacts:
-    """The facts about ``project`` for somebody with these memberships (the registry names open projects only)."""
-    return ProjectFacts(name=project, state="open", member_role=roles.get(project, ""))
+    def standing(self, person: str, project: str) -> ProjectFacts:
+        """How a person stands to one project, whatever its state."""
+        found = self.registry.call(AskProjectStanding(person=person, project=project))
+        return ProjectFacts(name=found.name, state=found.state, member_role=found.member_role)
 
 
 def egress_facts(record: Record, votes: list[VoteRecord], *, is_member: bool) -> EgressFacts:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from enclave.airlock.arrival import check_names, check_texts, read_files
 from enclave.airlock.frozen import FrozenFiles
-from enclave.airlock.members import Members, project_facts
+from enclave.airlock.members import Members
 from enclave.airlock.settings import AirlockSettings
 from enclave.airlock.states import is_final
 from enclave.airlock.store import FileRecord, ListenerRecord, Record, Store, Text
@@ -22,7 +22,7 @@ from enclave.core.clock import Clock, format_time
 from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_name, check_principal, check_token_id
 from enclave.policy.decide import check, decide
-from enclave.policy.model import Actor, Facts, Resource
+from enclave.policy.model import Actor, Facts, ProjectFacts, Resource
 from enclave.runtime.log import Log
 from enclave.wire.messages.airlock import (
     AskStatus,
@@ -149,9 +149,9 @@ class Submissions:
             cell=binding.cell,
             detail={"files": len(message.names)},
         )
-        roles = self._members.of(bound.person)
+        standing = self._members.standing(bound.person, bound.project)
         with self._trail.telling(deed):
-            self._check_right(bound, roles)
+            self._check_right(bound, standing)
             check_texts(title=message.title, purpose=message.purpose, description=message.description)
             check_names(message.names, limit=self._settings.max_files)
             contents = read_files(call.descriptors, count=len(message.names), settings=self._settings)
@@ -166,8 +166,8 @@ class Submissions:
         found = self._store.of_author(bound.person, project=bound.project)
         return EgressStatusList(requests=tuple(status_view(record) for record in found[:50]))
 
-    def _check_right(self, bound: ListenerRecord, roles: dict[str, str]) -> None:
-        facts = Facts(project=project_facts(bound.project, roles))
+    def _check_right(self, bound: ListenerRecord, standing: ProjectFacts) -> None:
+        facts = Facts(project=standing)
         actor = Actor(bound.person, frozenset({bound.role}))
         check(decide(actor, "egress.submit", Resource(project=bound.project), facts, self._clock.now()))
 

@@ -29,7 +29,7 @@ from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock as m
 from enclave.wire.messages.launcher import CheckReply, RunCheck
-from enclave.wire.messages.registry import Project, ProjectList, ProjectsOf
+from enclave.wire.messages.registry import AskProjectStanding, Project, ProjectList, ProjectsOf, ProjectStanding
 from enclave.wire.peer import WireServer
 
 PEOPLE = {
@@ -72,11 +72,13 @@ class Neighbours:
     home: Home
     members: dict[str, dict[str, str]] = field(default_factory=lambda: {k: dict(v) for k, v in MEMBERS.items()})
     broken_check: str = ""
+    states: dict[str, str] = field(default_factory=dict)
     servers: dict[str, WireServer] = field(default_factory=dict)
 
     def start(self, *names: str) -> None:
         for name in names or ("registryd", "launcherd"):
-            handlers = {ProjectsOf: self.projects} if name == "registryd" else {RunCheck: self.check}
+            registry = {ProjectsOf: self.projects, AskProjectStanding: self.standing}
+            handlers = registry if name == "registryd" else {RunCheck: self.check}
             server = WireServer(
                 self.home.socket(name),
                 handlers,
@@ -91,8 +93,17 @@ class Neighbours:
         for name in names or tuple(self.servers):
             self.servers.pop(name).close()
 
+    def standing(self, message: AskProjectStanding, call: Any) -> ProjectStanding:
+        people = self.members.get(message.project)
+        state = "missing" if people is None else self.states.get(message.project, "open")
+        return ProjectStanding(name=message.project, state=state, member_role=(people or {}).get(message.person, ""))
+
     def projects(self, message: ProjectsOf, call: Any) -> ProjectList:
-        found = [(name, people) for name, people in self.members.items() if message.person in people]
+        found = [
+            (name, people)
+            for name, people in self.members.items()
+            if message.person in people and name not in self.states
+        ]
         return ProjectList(
             projects=tuple(Project(name=n, title=n, purpose="t", state="open", members=p) for n, p in found)
         )

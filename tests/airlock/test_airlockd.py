@@ -181,6 +181,17 @@ def test_somebody_who_left_the_project_hands_in_nothing(airlock: Any) -> None:
     assert airlock.auditd.events(kind="egress.submit", outcome="refused")[-1]["reason"] == "not_a_member"
 
 
+def test_nothing_is_handed_in_from_a_closed_project_and_its_members_still_cannot_vote(airlock: Any) -> None:
+    request = airlock.submit().id
+    airlock.neighbours.states["demo"] = "closed"
+    with pytest.raises(DeniedError) as refused:
+        airlock.submit()
+    assert refused.value.code == "project_not_open"
+    with pytest.raises(DeniedError) as refused:
+        airlock.vote("oona", request)
+    assert refused.value.code == "own_project"
+
+
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/b.png", "", ".hidden", "x\n.png", "a..b.png", "ü.png"])
 def test_a_name_that_is_no_plain_base_name_is_refused(airlock: Any, name: str) -> None:
     with pytest.raises(InvalidError) as refused:
