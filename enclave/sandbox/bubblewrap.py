@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,10 @@ class Tmpfs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """One sandbox: program, environment, what is mounted. Everything that is not named is absent."""
+    """One sandbox: program, environment, what is mounted. Everything that is not named is absent.
+
+    ``files`` are copied from open descriptors to read-only files at their targets.
+    """
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -44,11 +47,11 @@ class SandboxSpec:
     packages: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     binds: tuple[Bind, ...] = ()
+    files: tuple[tuple[int, str], ...] = ()
     cwd: str = "/"
     tmp_mb: int = 256
     shm_mb: int = 64
     hostname: str = "enclave"
-    read_only_dirs: tuple[str, ...] = field(default=())
 
 
 def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: int, block_fd: int) -> list[str]:
@@ -124,6 +127,6 @@ def _mounts(spec: SandboxSpec) -> list[str]:
     words: list[str] = []
     for one in spec.binds:
         words += ["--bind" if one.writable else "--ro-bind", str(one.source), one.target]
-    for path in spec.read_only_dirs:
-        words += ["--remount-ro", path]
+    for fd, target in spec.files:
+        words += ["--ro-bind-data", str(fd), target]
     return words

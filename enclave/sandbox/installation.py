@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess  # noqa: S404 - asks bwrap for its version, fixed argv
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path

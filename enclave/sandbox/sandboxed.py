@@ -8,7 +8,7 @@ import os
 import queue
 import select
 import signal
-import subprocess  # noqa: S404 - starts bwrap with a fixed argv and an empty environment
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence

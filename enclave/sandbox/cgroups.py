@@ -1,0 +1,122 @@
+"""Limits that hold for a whole sandbox: cgroup v2 when delegated, else v1, else none (then rlimits per process)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Backend = Literal["cgroup2", "cgroup1", "rlimits"]
+_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One sandbox's group; with rlimits only it is empty and does nothing."""
+
+    folders: tuple[Path, ...] = ()
+
+    def add(self, pids: Sequence[int]) -> None:
+        """Moves processes in; their children follow."""
+        for folder in self.folders:
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    (folder / "cgroup.procs").write_text(str(pid), "ascii")
+
+    def killed_for_memory(self) -> bool:
+        """Whether the kernel had to end something in here because of the memory limit."""
+        for folder in self.folders:
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    for line in (folder / name).read_text("ascii").splitlines():
+                        word, _, number = line.partition(" ")
+                        if word == "oom_kill" and int(number) > 0:
+                            return True
+        return False
+
+    def remove(self) -> None:
+        """Takes the empty group away."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """What this machine lets this launcher do."""
+
+    backend: Backend
+    parents: tuple[Path, ...] = ()
+
+    def make(self, name: str, *, memory_bytes: int, processes: int) -> Group:
+        """A group with these limits; falls back to an empty one when the machine changed its mind."""
+        folders: list[Path] = []
+        try:
+            for parent in self.parents:
+                folder = parent / name
+                folder.mkdir(exist_ok=True)
+                folders.append(folder)
+            self._limit(folders, memory_bytes, processes)
+        except OSError:
+            Group(tuple(folders)).remove()
+            return Group()
+        return Group(tuple(folders))
+
+    def _limit(self, folders: list[Path], memory_bytes: int, processes: int) -> None:
+        if self.backend == "cgroup2":
+            (folders[0] / "memory.max").write_text(str(memory_bytes), "ascii")
+            (folders[0] / "pids.max").write_text(str(processes), "ascii")
+            with contextlib.suppress(OSError):
+                (folders[0] / "memory.swap.max").write_text("0", "ascii")
+        elif self.backend == "cgroup1":
+            (folders[0] / "memory.limit_in_bytes").write_text(str(memory_bytes), "ascii")
+            (folders[1] / "pids.max").write_text(str(processes), "ascii")
+
+
+def detect() -> Cgroups:
+    """The best backend that works here, found by trying."""
+    for found in (_version_2(), _version_1()):
+        if found is not None:
+            probe = found.make(f"probe-{os.getpid()}", memory_bytes=1 << 28, processes=16)
+            usable = bool(probe.folders)
+            probe.remove()
+            if usable:
+                return found
+    return Cgroups("rlimits")
+
+
+def _version_2() -> Cgroups | None:
+    if not (_ROOT / "cgroup.controllers").is_file():
+        return None
+    own = next((line[3:] for line in _own_lines() if line.startswith("0::")), "/")
+    base = _ROOT / own.strip("/") if own != "/" else _ROOT
+    parent = base / "enclave-sandboxes"
+    try:
+        parent.mkdir(exist_ok=True)
+        for folder in (base, parent):
+            (folder / "cgroup.subtree_control").write_text("+memory +pids", "ascii")
+    except OSError:
+        return None
+    return Cgroups("cgroup2", (parent,))
+
+
+def _version_1() -> Cgroups | None:
+    parents = (_ROOT / "memory" / "enclave", _ROOT / "pids" / "enclave")
+    try:
+        for parent in parents:
+            if not parent.parent.is_dir():
+                return None
+            parent.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return Cgroups("cgroup1", parents)
+
+
+def _own_lines() -> list[str]:
+    try:
+        return Path("/proc/self/cgroup").read_text("ascii").splitlines()
+    except OSError:
+        return []

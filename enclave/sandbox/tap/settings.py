@@ -1,0 +1,24 @@
+"""What the launcher tells its tap, on the first line of the tap's stdin: no key ever stands in an argument list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from enclave.wire.messages.schema import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapSettings:
+    """``front`` and ``back`` are Jupyter connection infos (ipc) with a key each; sockets are host paths."""
+
+    kernel: str
+    person: str
+    role: str
+    project: str
+    session: str
+    front: Json
+    back: Json
+    audit_socket: str
+    broker_socket: str
+    airlock_socket: str
+    output_bytes: int

@@ -1,0 +1,312 @@
+"""The tap: every message between a client and a kernel passes here, and none runs code without a record.
+
+One poller, one request at a time in the kernel: a read by the kernel then belongs to exactly one cell, and which one
+is said by the tap. Requests wait here in the order in which they came; when a cell fails, the cells that waited
+behind it are aborted, as ipykernel does with its own queue.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from typing import Any
+
+import zmq
+
+from enclave.core.errors import EnclaveError, InvalidError
+from enclave.runtime.log import Log
+from enclave.sandbox.tap.answers import Answers
+from enclave.sandbox.tap.journal import Journal
+from enclave.sandbox.tap.legs import Legs
+from enclave.sandbox.tap.message import Leg, Message
+from enclave.sandbox.tap.rules import HIDDEN_FEATURES, Channel, Rule, rule_for
+from enclave.sandbox.tap.running import Running
+from enclave.sandbox.tap.settings import TapSettings
+
+_BATCH = 200  # messages taken from one socket before the others get their turn
+_REMEMBERED = 1 << 16  # signatures kept to refuse replays
+_OUTPUTS = frozenset({"stream", "display_data", "execute_result", "update_display_data", "error"})
+
+
+class Tap:
+    """Runs in one thread; ``journal`` writes in another."""
+
+    def __init__(self, settings: TapSettings, *, journal: Journal, log: Log) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._log = log
+        limit = 2 * settings.output_bytes
+        self._legs = Legs(front=settings.front, back=settings.back, max_message_bytes=limit)
+        self._front = Leg(settings.front["key"].encode(), strict=True)
+        self._back = Leg(settings.back["key"].encode(), strict=False)
+        self._answers = Answers(self._send_front)
+        self._waiting: deque[tuple[Message, Rule]] = deque()
+        self._running: Running | None = None
+        self._recording = False
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._background_bytes = 0
+        self._poller = zmq.Poller()
+        self._register()
+
+    # ── the loop ────────────────────────────────────────────────────────────
+
+    def run(self, control_fd: int, on_order: Any) -> None:
+        """Until ``on_order()`` (called when ``control_fd`` is readable) returns False."""
+        self._poller.register(control_fd, zmq.POLLIN)
+        self._poller.register(self._journal.wakeup, zmq.POLLIN)
+        while True:
+            ready = dict(self._poller.poll())
+            for name in ("control", "shell", "stdin", "hb"):
+                if self._legs.front[name] in ready:
+                    self._drain(self._legs.front[name], getattr(self, f"_front_{name}"))
+                if self._legs.back[name] in ready:
+                    self._drain(self._legs.back[name], getattr(self, f"_back_{name}"))
+            if self._legs.back["iopub"] in ready:
+                self._drain(self._legs.back["iopub"], self._back_iopub)
+            if self._legs.front["iopub"] in ready:
+                self._drain(self._legs.front["iopub"], self._subscribed)
+            if self._journal.wakeup in ready:
+                self._journal.take_results()
+            if control_fd in ready and not on_order():
+                break
+        self._poller.unregister(control_fd)
+
+    def close(self) -> None:
+        """Ends a running cell in the record, then the sockets."""
+        self.kernel_ended("kernel_stopped", restart=False)
+        self._legs.close()
+
+    def kernel_ended(self, reason: str, *, restart: bool = True) -> None:
+        """The kernel is gone: its cell failed, what waited is aborted, the next kernel starts with clean sockets."""
+        running = self._running
+        if running is not None and not self._recording:
+            message = "the kernel ended while this ran"
+            self._answers.error(running.message, name="KernelEnded", text=f"{message} ({reason})", busy=False)
+            running.status = running.status or "aborted"
+            self._finish(running, "failed", reason)
+        self._abort_waiting()
+        if restart:
+            for sock in self._legs.back.values():
+                self._poller.unregister(sock)
+            self._legs.connect_back()
+            for sock in self._legs.back.values():
+                self._poller.register(sock, zmq.POLLIN)
+
+    def tell(self, text: str) -> None:
+        """Shows ``text`` in the notebook, at the running cell when there is one."""
+        parent = self._running.message if self._running is not None else None
+        self._answers.stream(parent, text)
+
+    # ── from the client ─────────────────────────────────────────────────────
+
+    def _front_control(self, frames: list[bytes]) -> None:
+        message = self._admit("control", frames)
+        if message is not None:
+            self._send_back("control", message)
+
+    def _front_shell(self, frames: list[bytes]) -> None:
+        message = self._admit("shell", frames)
+        if message is None:
+            return
+        rule = rule_for("shell", message.kind)
+        if rule is None or not rule.kind:
+            self._send_back("shell", message)
+            return
+        self._waiting.append((message, rule))
+        self._advance()
+
+    def _front_stdin(self, frames: list[bytes]) -> None:
+        message = self._admit("stdin", frames)
+        rule = rule_for("stdin", message.kind) if message is not None else None
+        if message is None or rule is None:
+            return
+        cell = self._running.cell if self._running is not None else secrets.token_hex(16)
+        answer = Running(message, rule, cell, time.monotonic())
+
+        def recorded(_: Any, error: EnclaveError | None) -> None:
+            if error is None:
+                self._send_back("stdin", message)
+                return
+            self._journal.refuse(rule.kind, reason=error.code, cell=cell)
+            self.tell(f"The answer was refused: {error.message}\n")
+
+        self._journal.record_input(answer, recorded)
+
+    def _front_hb(self, frames: list[bytes]) -> None:
+        self._legs.back["hb"].send_multipart(frames)
+
+    def _subscribed(self, frames: list[bytes]) -> None:
+        if frames[0][:1] == b"\x01":
+            self._answers.welcome(frames[0][1:])
+
+    def _admit(self, channel: Channel, frames: list[bytes]) -> Message | None:
+        """The message when it is signed, new and on the channel's list; everything else is refused and recorded."""
+        try:
+            message = self._front.read(frames)
+            self._check_new(message)
+        except InvalidError as error:
+            self._journal.refuse("cell.message", reason=error.code, detail={"channel": channel})
+            return None
+        if rule_for(channel, message.kind) is not None:
+            return message
+        kind = "cell.execute" if message.kind == "execute_request" else "cell.message"
+        detail = {"channel": channel, "message_type": message.kind[:64]}
+        self._journal.refuse(kind, reason="message_not_allowed", detail=detail)
+        if channel != "stdin":
+            text = f"{message.kind[:64]} is not allowed on the {channel} channel of this enclave"
+            self._answers.refuse_on(channel, message, text)
+        return None
+
+    def _check_new(self, message: Message) -> None:
+        if message.signature in self._seen:
+            raise InvalidError("message: wanted a new one, got one that was sent before", code="replayed")
+        self._seen[message.signature] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    # ── one request at a time ───────────────────────────────────────────────
+
+    def _advance(self) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        message, rule = self._waiting.popleft()
+        running = Running(message, rule, secrets.token_hex(16), time.monotonic())
+        self._running, self._recording = running, True
+
+        def recorded(_: Any, error: EnclaveError | None) -> None:
+            self._recording = False
+            if error is None:
+                running.started = time.monotonic()
+                self._background_bytes = 0
+                self._send_back("shell", message)
+            else:
+                self._refused(running, error)
+
+        self._journal.begin(running, recorded)
+
+    def _refused(self, running: Running, error: EnclaveError) -> None:
+        self._running = None
+        self._journal.refuse(running.rule.kind, reason=error.code, cell=running.cell)
+        text = f"This was not run: {error.message}"
+        if running.rule.kind == "cell.execute":
+            self._answers.error(running.message, name="EnclaveRefused", text=text)
+            self._abort_waiting()
+        elif running.rule.kind == "cell.comm":
+            self._answers.stream(running.message, text + "\n", busy=True)
+        else:
+            self._answers.refuse_on("shell", running.message, text)
+        self._advance()
+
+    def _note_end(self, parent_id: str, *, idle: bool = False, status: str = "") -> None:
+        running = self._running
+        if running is None or self._recording or running.message.id != parent_id:
+            return
+        running.idle = running.idle or idle
+        running.status = status or running.status
+        if not running.done:
+            return
+        failed = running.status in ("error", "aborted")
+        self._finish(running, "failed" if failed else "ok", "cell_error" if failed else None)
+        if failed and running.rule.kind == "cell.execute" and running.message.content.get("stop_on_error", True):
+            self._abort_waiting()
+        self._advance()
+
+    def _finish(self, running: Running, outcome: str, reason: str | None) -> None:
+        self._running = None
+        duration = time.monotonic() - running.started
+        self._journal.finish(running, outcome=outcome, reason=reason, duration_s=duration)
+
+    def _abort_waiting(self) -> None:
+        kept: deque[tuple[Message, Rule]] = deque()
+        for message, rule in self._waiting:
+            if rule.kind == "cell.execute":
+                self._answers.aborted(message)
+            else:
+                kept.append((message, rule))
+        self._waiting = kept
+
+    # ── from the kernel ─────────────────────────────────────────────────────
+
+    def _back_control(self, frames: list[bytes]) -> None:
+        self._pass_reply("control", frames)
+
+    def _back_shell(self, frames: list[bytes]) -> None:
+        message = self._pass_reply("shell", frames)
+        if message is not None and message.kind.endswith("_reply"):
+            self._note_end(message.parent_id, status=str(message.content.get("status", "ok"))[:16])
+
+    def _back_stdin(self, frames: list[bytes]) -> None:
+        self._pass_reply("stdin", frames)
+
+    def _back_hb(self, frames: list[bytes]) -> None:
+        self._legs.front["hb"].send_multipart(frames)
+
+    def _back_iopub(self, frames: list[bytes]) -> None:
+        message = self._read_back(frames)
+        if message is None or message.kind == "iopub_welcome":
+            return
+        if message.kind in _OUTPUTS and not self._within_budget(message):
+            return
+        self._send_front("iopub", message)
+        if message.kind == "status" and message.content.get("execution_state") == "idle":
+            self._note_end(message.parent_id, idle=True)
+
+    def _pass_reply(self, channel: Channel, frames: list[bytes]) -> Message | None:
+        message = self._read_back(frames)
+        if message is None:
+            return None
+        if message.kind == "kernel_info_reply":
+            message = message.with_content(_without_hidden(message.content))
+        self._send_front(channel, message)
+        return message
+
+    def _read_back(self, frames: list[bytes]) -> Message | None:
+        try:
+            return self._back.read(frames)
+        except InvalidError as error:
+            self._log.warning("message from kernel dropped", kernel=self._settings.kernel, code=error.code)
+            return None
+
+    def _within_budget(self, message: Message) -> bool:
+        """Counts an output; from the first byte over the budget the rest of the cell's outputs is dropped."""
+        limit = self._settings.output_bytes
+        running = self._running
+        if running is None or self._recording or running.message.id != message.parent_id:
+            self._background_bytes += message.size_bytes
+            return self._background_bytes <= limit
+        if not running.cut and running.outputs.bytes + message.size_bytes <= limit:
+            running.outputs.add(message)
+            return True
+        if not running.cut:
+            running.cut = True
+            self._answers.stream(running.message, f"\nThe cell showed more than {limit >> 20} MB; the rest is cut.\n")
+            self._journal.record_cut(running, limit_bytes=limit)
+        return False
+
+    # ── sending ─────────────────────────────────────────────────────────────
+
+    def _send_front(self, channel: str, message: Message) -> None:
+        self._legs.front[channel].send_multipart(self._front.write(message), copy=False)
+
+    def _send_back(self, channel: str, message: Message) -> None:
+        self._legs.back[channel].send_multipart(self._back.write(message), copy=False)
+
+    def _register(self) -> None:
+        for sock in (*self._legs.front.values(), *self._legs.back.values()):
+            self._poller.register(sock, zmq.POLLIN)
+
+    @staticmethod
+    def _drain(sock: zmq.Socket[bytes], handle: Any) -> None:
+        for _ in range(_BATCH):
+            try:
+                frames = sock.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            handle(frames)
+
+
+def _without_hidden(content: dict[str, Any]) -> dict[str, Any]:
+    features = content.get("supported_features")
+    shown = [one for one in features if one not in HIDDEN_FEATURES] if isinstance(features, list) else []
+    return {**content, "supported_features": shown, "debugger": False}

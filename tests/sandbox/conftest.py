@@ -1,0 +1,210 @@
+"""A launcher as its own process, a real ledger, and the far side of the protocols of registry, broker, airlock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.runtime.home import ensure_private_dir
+from enclave.runtime.log import Log
+from enclave.server.kernelspecs import JUPYTER_DATA
+from enclave.wire.client import WireClient
+from enclave.wire.messages import airlock, broker, launcher, registry
+from enclave.wire.messages.schema import Done
+from enclave.wire.peer import WireServer
+
+
+@dataclass
+class FarSide:
+    """Registry, broker and airlock as far as a launcher and a tap see them."""
+
+    projects: tuple[registry.Project, ...] = (
+        registry.Project(
+            name="demo",
+            title="Demo",
+            purpose="test",
+            state="open",
+            members={"rosa": "researcher", "rita": "researcher"},
+        ),
+    )
+    executions: list[tuple[str, str | None]] = field(default_factory=list)
+    reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    listeners: dict[str, WireServer] = field(default_factory=dict)
+    opened: list[Any] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def projects_of(self, message: registry.ProjectsOf, _: Any) -> registry.ProjectList:
+        service = message.person.startswith("service:")
+        return registry.ProjectList(projects=tuple(p for p in self.projects if service or message.person in p.members))
+
+    def open_lease(self, message: broker.OpenListener, _: Any) -> broker.Listener:
+        path = Path(message.directory) / "lease.sock"
+        handlers = {broker.ListDatasets: lambda _m, _c: broker.DatasetList(datasets=())}
+        self._listen(f"lease:{message.kernel}", path, handlers, message.uid)
+        self.opened.append(message)
+        return broker.Listener(socket=str(path))
+
+    def open_submit(self, message: airlock.OpenSubmitListener, _: Any) -> airlock.SubmitListener:
+        path = Path(message.directory) / "submit.sock"
+        handlers = {airlock.AskStatus: lambda _m, _c: airlock.EgressStatusList(requests=())}
+        self._listen(f"submit:{message.kernel}", path, handlers, message.uid)
+        return airlock.SubmitListener(socket=str(path))
+
+    def close_listener(self, message: Any, _: Any) -> Done:
+        prefix = "lease" if isinstance(message, broker.CloseListener) else "submit"
+        server = self.listeners.pop(f"{prefix}:{message.kernel}", None)
+        if server is not None:
+            server.close()
+            self.closed.append(message.kernel)
+        return Done()
+
+    def execution(self, message: Any, _: Any) -> Done:
+        if isinstance(message, broker.Execution):
+            self.executions.append((message.kernel, message.cell))
+        return Done()
+
+    def reads_of(self, message: broker.Reads, _: Any) -> broker.ReadsReply:
+        return broker.ReadsReply(datasets=("demo-ct@1",), objects=self.reads.get(message.cell, ("tables/patients",)))
+
+    def _listen(self, key: str, path: Path, handlers: Any, uid: int) -> None:
+        server = WireServer(path, handlers, log=Log("far"), allowed_uids=frozenset({uid}), mode=0o666)
+        server.start()
+        self.listeners[key] = server
+
+
+@dataclass
+class Stand:
+    """Everything running: ``client`` is launcherd's own socket."""
+
+    home: Any
+    ledger: Any
+    far: FarSide
+    process: subprocess.Popen[bytes]
+    client: WireClient
+
+    def service_socket(self) -> Path:
+        """A socket bound to ``service:reports``; it lives as long as this stand's client."""
+        return Path(self.client.call(launcher.OpenServiceSocket(service="reports")).socket)
+
+
+def start_launcher(home: Any, *, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Any:
+    """`enclave-launcherd` for ``home``; ready when its socket answers."""
+    log = (home.root / "launcherd.log").open("wb")
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "enclave.cli.launcherd", "--home", str(home.root)],
+        stderr=log,
+        env={**os.environ, **(env or {})},
+    )
+    client = WireClient(home.socket("launcherd"))
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        assert process.poll() is None, (home.root / "launcherd.log").read_text()
+        try:
+            client.call(launcher.ListKernels(), timeout_s=5)
+            return process
+        except Exception:
+            time.sleep(0.05)
+    raise AssertionError("launcherd did not start")
+
+
+def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
+    """The three stand-ins on their sockets, reachable for taps of another uid."""
+    mode = 0o666
+    log = Log("far")
+    tables: dict[str, dict[type[Any], Callable[[Any, Any], Any]]] = {
+        "registryd": {registry.ProjectsOf: far.projects_of},
+        "brokerd": {
+            broker.OpenListener: far.open_lease,
+            broker.CloseListener: far.close_listener,
+            broker.Execution: far.execution,
+            broker.Reads: far.reads_of,
+        },
+        "airlockd": {
+            airlock.OpenSubmitListener: far.open_submit,
+            airlock.CloseSubmitListener: far.close_listener,
+            airlock.SubmitExecution: far.execution,
+        },
+    }
+    servers = [
+        WireServer(home.socket(name), table, log=log, allowed_uids=None, mode=mode) for name, table in tables.items()
+    ]
+    for server in servers:
+        server.start()
+    return servers
+
+
+@pytest.fixture
+def stand(auditd: Any) -> Iterator[Stand]:
+    """A launcher with everything around it."""
+    home = auditd.home
+    ensure_private_dir(home.run_dir, mode=0o711)
+    far = FarSide()
+    servers = serve_far_side(home, far)
+    process = start_launcher(home)
+    client = WireClient(home.socket("launcherd"))
+    yield Stand(home, auditd, far, process, client)
+    client.close()
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    for server in (*servers, *far.listeners.values()):
+        server.close()
+
+
+class Notebook:
+    """A client of one kernel as JupyterLab is one: manager, provisioner, channels."""
+
+    def __init__(self, socket: Path, connections: Path) -> None:
+        from jupyter_client.kernelspec import KernelSpecManager
+        from jupyter_client.manager import KernelManager
+
+        os.environ["ENCLAVE_LAUNCHER_SOCKET"] = str(socket)
+        specs = KernelSpecManager(kernel_dirs=[str(JUPYTER_DATA / "kernels")])
+        connections.mkdir(exist_ok=True)
+        self.manager = KernelManager(
+            kernel_name="enclave-python", kernel_spec_manager=specs, connection_file=str(connections / "c.json")
+        )
+        self.manager.start_kernel(env={**os.environ, "ENCLAVE_PROJECT": "demo"})
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=30)
+
+    @property
+    def kernel(self) -> str:
+        return self.manager.provisioner.kernel
+
+    def run(self, code: str, *, timeout: float = 30, **options: Any) -> tuple[dict[str, Any], str]:
+        """The reply's content and all text that the cell showed."""
+        shown: list[str] = []
+
+        def hook(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                shown.append(content["text"])
+            elif message["msg_type"] in ("execute_result", "display_data"):
+                shown.append(content["data"].get("text/plain", ""))
+            elif message["msg_type"] == "error":
+                shown.append(f"{content['ename']}: {content['evalue']}")
+
+        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=hook, **options)
+        return reply["content"], "".join(shown)
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def notebook(stand: Stand, tmp_path: Path) -> Iterator[Notebook]:
+    """A kernel of ``service:reports`` with a client."""
+    found = Notebook(stand.service_socket(), tmp_path / "connections")
+    yield found
+    found.close()
