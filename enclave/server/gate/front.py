@@ -50,6 +50,8 @@ class Front:
             return await self._http(request, verdict.route, body)
         except DeniedError as error:
             return self._refuse(request, verdict.name, error.code, error.message)
+        except aiohttp.WSServerHandshakeError as error:
+            return _answer(error.status if error.status >= 400 else 502, "The server refused this websocket.")
         except (aiohttp.ClientError, TimeoutError, OSError):
             return _answer(502, "The server behind this gate does not answer. Is it starting, or has it ended?")
 
