@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from enclave.deid.dates import parse_da
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL, identity_kind
-from enclave.deid.names import fold, name_parts
+from enclave.deid.names import MIN_PIECE, fold, name_parts
 from enclave.deid.sweep import Subject
 
 MIN_PATIENTS = 5
@@ -40,8 +40,8 @@ class Harvest:
     _words: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _whole: set[str] = field(default_factory=set)
 
-    def add_dataset(self, dataset: Dataset) -> str:
-        """Takes the identities of one file; returns the key of its patient."""
+    def add_dataset(self, dataset: Dataset, *, evidence: bool = True) -> str:
+        """Takes the identities of one file, and its words as evidence; returns the key of its patient."""
         patient = patient_key(dataset)
         subject = self.subjects[patient]
         for _, element in walk(dataset):
@@ -52,10 +52,10 @@ class Harvest:
             elif tag == 0x00100030:
                 births = (parse_da(text) for text in texts_of(element))
                 subject.births |= {birth for birth in births if birth}
-            elif tag in TECHNICAL:
+            elif evidence and tag in TECHNICAL:
                 for text in texts_of(element):
                     self._values[fold(text)].add(patient)
-            if tag in DESCRIPTIVE:
+            if evidence and tag in DESCRIPTIVE:
                 for text in texts_of(element):
                     for word in fold(text).split():
                         self._words[word].add(patient)
@@ -71,6 +71,15 @@ class Harvest:
                 self._whole.add(fold(text))
             else:
                 self._take(subject, kind="name", tag=0x00100010, texts=[text])
+
+    def merge(self, other: Harvest) -> None:
+        """Takes over what another part of the first pass found."""
+        for patient, subject in other.subjects.items():
+            self.subjects[patient].merge(subject)
+        for mine, theirs in ((self._values, other._values), (self._words, other._words)):
+            for text, patients in theirs.items():
+                mine[text] |= patients
+        self._whole |= other._whole
 
     def finish(self) -> Cohort:
         """The cohort. With fewer than five patients nothing is evident: only the vocabulary counts."""
@@ -92,6 +101,7 @@ class Harvest:
             for subject in self.subjects.values()
             for text in (*subject.names, *subject.staff, *subject.places, *subject.numbers)
             for part in name_parts(text)
+            if not part.isdigit() or len(part) > MIN_PIECE
         }
         return frozenset((parts | self._whole) - self.vocabulary)
 

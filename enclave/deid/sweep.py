@@ -13,6 +13,16 @@ import ahocorasick
 from enclave.deid.dates import date_spellings
 from enclave.deid.names import MIN_PIECE, fold, name_parts, number_forms
 
+# Words that stand in the names of most institutions: they identify nobody by themselves.
+_INSTITUTION_WORDS = (
+    "hospital clinic clinics klinik klinikum center centre university universitaet department medicine medical health "
+    "healthcare institute radiology radiologie diagnostic diagnostics imaging oncology cardiology neurology pulmonology "
+    "orthopaedics orthopedics pediatrics paediatrics emergency surgery internal general regional national "
+    "community memorial college school foundation trust practice group service services centro hopital hospitalier "
+    "street avenue drive place square"
+)
+_INSTITUTION = frozenset(_INSTITUTION_WORDS.split())
+
 
 @dataclass(slots=True)
 class Subject:
@@ -74,9 +84,9 @@ def _words(subject: Subject, harmless: frozenset[str]) -> set[str]:
     words |= {whole for name in (*subject.names, *subject.staff) if " " in (whole := fold(name))}
     for place in subject.places:
         folded = fold(place)
-        if len(folded) >= MIN_PIECE and folded not in harmless:
+        if len(folded) >= MIN_PIECE and folded not in harmless and folded not in _INSTITUTION:
             words.add(folded)
-        words |= {word for word in folded.split() if len(word) >= MIN_PIECE} - harmless
+        words |= {word for word in folded.split() if len(word) >= MIN_PIECE} - harmless - _INSTITUTION
     for birth in subject.births:
         words |= set(date_spellings(birth))
     return words

@@ -1,0 +1,75 @@
+"""Canaries: synthetic patients go through each job beside the real ones, and are looked for in what comes out.
+
+They never stand in the output. None of n found gives a 95 % upper bound of 3/n for the share that survives
+(rule of three).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ahocorasick
+
+from enclave.deid.harvest import Harvest
+from enclave.deid.instance import Tools
+from enclave.deid.synthetic.cohort import generate_cohort
+from enclave.deid.worker import Plan, Worker, harvest_file
+
+_FIRST_FILES = 2  # of each canary patient: enough for every hiding place of the generator
+
+
+@dataclass(slots=True)
+class Canaries:
+    """The canaries of one job: their files, their keys as patients, what was planted in them."""
+
+    files: list[Path] = field(default_factory=list)
+    patients: frozenset[str] = frozenset()
+    planted: list[str] = field(default_factory=list)
+    folder: Path = Path()
+
+
+def plant(count: int, *, stack: contextlib.ExitStack) -> Canaries:
+    """Makes ``count`` synthetic patients in a folder of their own that goes away with ``stack``."""
+    if not count:
+        return Canaries()
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="enclave-canaries-")))
+    made = generate_cohort(folder / "in", seed=secrets.randbits(63), patients=count)
+    by_patient = sorted((folder / "in" / "dicom").iterdir())
+    files = [path for patient in by_patient for path in sorted(patient.rglob("*.dcm"))[:_FIRST_FILES]]
+    harvest = Harvest(frozenset())
+    for path in files:
+        harvest_file(harvest, path)
+    return Canaries(files, frozenset(harvest.subjects), made.strings, folder)
+
+
+def search(canaries: Canaries, *, tools: Tools) -> dict[str, Any]:
+    """Cleans the canaries with the tools of the job and counts what survives: ``planted, found, bound95``."""
+    if not canaries.files:
+        return {"planted": 0, "found": 0, "bound95": None}
+    output = canaries.folder / "out"
+    worker = Worker(Plan(tools, output))
+    inside = b"".join(path.read_bytes().lower() for path in canaries.files)
+    wanted = [text for text in dict.fromkeys(canaries.planted) if text.encode().lower() in inside]
+    harvest = Harvest(frozenset())
+    for index, path in enumerate(canaries.files):
+        worker.run(index, path, harvest_file(harvest, path))
+    found = _survivors(output, wanted)
+    return {"planted": len(wanted), "found": found, "bound95": round(3 / len(wanted), 6) if not found else None}
+
+
+def _survivors(folder: Path, wanted: list[str]) -> int:
+    automaton = ahocorasick.Automaton()
+    for text in wanted:
+        key = text.encode().decode("latin-1").lower()
+        automaton.add_word(key, key)
+    automaton.make_automaton()
+    found: set[str] = set()
+    for path in folder.rglob("*"):
+        searched = path.name.lower().encode() + (path.read_bytes() if path.is_file() else b"")
+        found.update(key for _, key in automaton.iter(searched.decode("latin-1").lower()))
+    return len(found)
