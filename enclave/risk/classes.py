@@ -1,0 +1,134 @@
+"""Equivalence classes as integer arrays, and their roll-up to coarser levels. Pure.
+
+Rows are touched once: what is rolled up are the distinct combinations of base codes with their counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from enclave.risk.hierarchy import CodedColumn, Codes
+
+Ints = npt.NDArray[np.int64]
+_DENSE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class BaseClasses:
+    """The distinct combinations of a table.
+
+    ``codes``: (combinations × columns) base codes; ``rows``, ``subjects``: how many of each per combination;
+    ``pair_class``, ``pair_subject``: the distinct (combination, subject) pairs, None when each subject has one
+    combination only, so that subjects can simply be added.
+    """
+
+    codes: Codes
+    rows: Ints
+    subjects: Ints
+    subject_count: int
+    pair_class: Ints | None = None
+    pair_subject: Ints | None = None
+
+    @property
+    def row_count(self) -> int:
+        """All rows of the table."""
+        return int(self.rows.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes at one node: ``of`` maps a combination to its class; ``rows`` and ``subjects`` are per class."""
+
+    of: Ints
+    rows: Ints
+    subjects: Ints
+
+
+def roll_up(base: BaseClasses, columns: tuple[CodedColumn, ...], node: tuple[int, ...]) -> Classes:
+    """The classes when column i is generalised to level ``node[i]``."""
+    coded = [column.maps[level][base.codes[:, i]] for i, (column, level) in enumerate(zip(columns, node, strict=True))]
+    radices = [len(column.labels[level]) for column, level in zip(columns, node, strict=True)]
+    return count_classes(base, *number(coded, radices, len(base.rows)))
+
+
+def count_classes(base: BaseClasses, of: Ints, count: int) -> Classes:
+    """The classes when combination i belongs to class ``of[i]`` of ``count``."""
+    rows = add_up(of, base.rows, count)
+    if base.pair_class is None or base.pair_subject is None:
+        return Classes(of, rows, add_up(of, base.subjects, count))
+    key = of[base.pair_class] * np.int64(base.subject_count) + base.pair_subject
+    distinct = np.unique(key) // base.subject_count
+    return Classes(of, rows, np.bincount(distinct, minlength=count).astype(np.int64))
+
+
+def number(coded: list[Codes], radices: list[int], size: int) -> tuple[Ints, int]:
+    """Numbers the distinct rows of these columns from 0; returns the number of each row and how many there are."""
+    key: Ints = np.zeros(size, dtype=np.int64)
+    span = 1
+    for codes, radix in zip(coded, radices, strict=True):
+        if span * radix >= 1 << 62:
+            key, span = _renumber(key, span)
+        key = key * radix + codes
+        span *= radix
+    return _renumber(key, span)
+
+
+def _renumber(key: Ints, span: int) -> tuple[Ints, int]:
+    if span <= _DENSE:
+        seen = np.zeros(span, dtype=bool)
+        seen[key] = True
+        position: Ints = np.cumsum(seen, dtype=np.int64) - 1
+        return position[key], int(position[-1]) + 1 if span else 0
+    values, inverse = np.unique(key, return_inverse=True)
+    return inverse.astype(np.int64), len(values)
+
+
+def add_up(of: Ints, amounts: Ints, count: int) -> Ints:
+    """Sum of ``amounts`` per class; exact up to 2^53."""
+    return np.bincount(of, weights=amounts, minlength=count).astype(np.int64)
+
+
+def wildcard_sizes(base: BaseClasses, columns: tuple[CodedColumn, ...]) -> Ints:
+    """For each combination, how many subjects match it when a null matches every value, on either side.
+
+    When subjects have several combinations the largest single pattern is taken: never more than the truth.
+    """
+    nulls = np.zeros(base.codes.shape, dtype=bool)
+    for i, column in enumerate(columns):
+        code = column.null_code()
+        if code is not None:
+            nulls[:, i] = base.codes[:, i] == code
+    pattern, pattern_count = number(
+        [nulls[:, i].astype(np.int32) for i in range(len(columns))], [2] * len(columns), len(base.rows)
+    )
+    total = np.zeros(len(base.rows), dtype=np.int64)
+    members = [np.flatnonzero(pattern == p) for p in range(pattern_count)]
+    for asked in members:
+        for other in members:
+            shared = np.flatnonzero(~(nulls[asked[0]] | nulls[other[0]]))
+            found = _matching(base, columns, asked, other, shared)
+            total[asked] = total[asked] + found if base.pair_class is None else np.maximum(total[asked], found)
+    return total
+
+
+def _matching(
+    base: BaseClasses,
+    columns: tuple[CodedColumn, ...],
+    asked: npt.NDArray[np.intp],
+    other: npt.NDArray[np.intp],
+    shared: npt.NDArray[np.intp],
+) -> Ints:
+    both = np.concatenate([asked, other])
+    coded = [base.codes[both, i] for i in shared]
+    of, count = number(coded, [len(columns[i].labels[0]) for i in shared], len(both))
+    if base.pair_class is None or base.pair_subject is None:
+        return add_up(of[len(asked) :], base.subjects[other], count)[of[: len(asked)]]
+    place = np.full(len(base.rows), -1, dtype=np.int64)
+    place[other] = of[len(asked) :]
+    classes = place[base.pair_class]
+    key = classes[classes >= 0] * base.subject_count + base.pair_subject[classes >= 0]
+    counts = np.bincount(np.unique(key) // base.subject_count, minlength=count)
+    return counts[of[: len(asked)]].astype(np.int64)

@@ -1,0 +1,131 @@
+"""How many sample uniques are unique in the population: estimates, each None when it does not converge. Pure.
+
+Sources: Hoshino (2001), Applications of Pitman's sampling formula to microdata disclosure risk assessment;
+Zayatz (1991), Estimation of the percent of unique population elements on a microdata file using the sample;
+Dankar, El Emam et al. (2012), Estimating the re-identification risk of clinical data sets.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationUniqueness:
+    """Shares of the population that are unique in it; None = not available."""
+
+    pitman: float | None = None
+    zayatz: float | None = None
+    snb: float | None = None
+    dankar: float | None = None
+
+
+def estimate(sizes: npt.NDArray[np.int64], *, population: int) -> PopulationUniqueness:
+    """All estimates from the class sizes of a simple random sample of ``population``."""
+    if len(sizes) == 0 or population < int(sizes.sum()):
+        return PopulationUniqueness()
+    pitman, zayatz = estimate_pitman(sizes, population=population), estimate_zayatz(sizes, population=population)
+    small = int(sizes.sum()) <= 0.1 * population
+    return PopulationUniqueness(pitman=pitman, zayatz=zayatz, dankar=pitman if small else None)
+
+
+def estimate_zayatz(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
+    """Zayatz (1991): the sample's class sizes stand for the population's; hypergeometric sampling."""
+    n, classes = int(sizes.sum()), len(sizes)
+    values, counts = np.unique(sizes, return_counts=True)
+    uniques = int(counts[values == 1].sum())
+    if uniques == 0:
+        return None
+    log_all = _log_choose(population, n)
+    weights = [
+        count / classes * math.exp(math.log(size) + _log_choose(population - size, n - 1) - log_all)
+        for size, count in zip(values.tolist(), counts.tolist(), strict=True)
+        if n - 1 <= population - size
+    ]
+    total = math.fsum(weights)
+    return uniques * (weights[0] / total) / n if total > 0 else None
+
+
+def _log_choose(a: int, b: int) -> float:
+    return math.lgamma(a + 1) - math.lgamma(b + 1) - math.lgamma(a - b + 1)
+
+
+def estimate_pitman(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
+    """Hoshino (2001): maximum likelihood of Pitman's (θ, α) by Newton, then Γ(θ+1)/Γ(θ+α)·N^α uniques."""
+    values, counts = np.unique(sizes, return_counts=True)
+    start = _start(sizes, values, counts)
+    if start is None:
+        return None
+    found = _newton(_Likelihood(int(sizes.sum()), len(sizes), values, counts), *start)
+    if found is None:
+        return None
+    theta, alpha = found
+    share = math.exp(math.lgamma(theta + 1) - math.lgamma(theta + alpha) + (alpha - 1) * math.log(population))
+    return share if 0 <= share <= 1 else None
+
+
+def _start(
+    sizes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> tuple[float, float] | None:
+    n, u = int(sizes.sum()), len(sizes)
+    once, twice = int(counts[values == 1].sum()), int(counts[values == 2].sum())
+    if once == 0 or twice == 0 or u < 2 or u == n:
+        return None
+    c = once * (once - 1) / twice
+    below = 2 * once * u + once * c - n * c
+    if below == 0:
+        return None
+    theta = (n * u * c - once * (n - 1) * (2 * u + c)) / below
+    alpha = (theta * (once - n) + (n - 1) * once) / (n * u)
+    return (theta, alpha) if theta > 0 and 0 < alpha < 1 else (float(u), 0.5)
+
+
+class _Likelihood:
+    """Gradient and Hessian of the log-likelihood of Pitman's sampling formula."""
+
+    def __init__(self, n: int, u: int, values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        self._i = np.arange(1, u, dtype=np.float64)
+        self._j = np.arange(1, n, dtype=np.float64)
+        # Σ over classes of Σ_{m=1}^{size−1} f(m − α) = Σ_m (classes larger than m)·f(m − α)
+        self._m = np.arange(1, int(values.max()), dtype=np.float64)
+        larger = np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
+        self._larger = larger[np.searchsorted(values, self._m, side="right")].astype(np.float64)
+
+    def gradient(self, theta: float, alpha: float) -> tuple[float, float]:
+        first = 1.0 / (theta + self._i * alpha)
+        down = float((self._larger / (self._m - alpha)).sum())
+        return float(first.sum() - (1.0 / (theta + self._j)).sum()), float((self._i * first).sum()) - down
+
+    def hessian(self, theta: float, alpha: float) -> tuple[float, float, float]:
+        second = 1.0 / (theta + self._i * alpha) ** 2
+        down = float((self._larger / (self._m - alpha) ** 2).sum())
+        return (
+            float((1.0 / (theta + self._j) ** 2).sum() - second.sum()),
+            float(-(self._i * second).sum()),
+            float(-(self._i**2 * second).sum()) - down,
+        )
+
+
+def _newton(likelihood: _Likelihood, theta: float, alpha: float) -> tuple[float, float] | None:
+    for _ in range(200):
+        slope_t, slope_a = likelihood.gradient(theta, alpha)
+        tt, ta, aa = likelihood.hessian(theta, alpha)
+        det = tt * aa - ta * ta
+        if not math.isfinite(det) or det == 0:
+            return None
+        step_t, step_a = (slope_t * aa - slope_a * ta) / det, (slope_a * tt - slope_t * ta) / det
+        damping = 1.0
+        while not (theta - damping * step_t > 0 and 0 < alpha - damping * step_a < 1):
+            damping /= 2
+            if damping < 1e-6:
+                return None
+        theta, alpha = theta - damping * step_t, alpha - damping * step_a
+        if abs(step_t) <= 1e-10 * theta and abs(step_a) <= 1e-12:
+            return theta, alpha
+    return None
