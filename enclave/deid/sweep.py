@@ -16,8 +16,8 @@ from enclave.deid.names import MIN_PIECE, fold, name_parts, number_forms
 # Words that stand in the names of most institutions: they identify nobody by themselves.
 _INSTITUTION_WORDS = (
     "hospital clinic clinics klinik klinikum center centre university universitaet department medicine medical health "
-    "healthcare institute radiology radiologie diagnostic diagnostics imaging oncology cardiology neurology pulmonology "
-    "orthopaedics orthopedics pediatrics paediatrics emergency surgery internal general regional national "
+    "healthcare institute radiology radiologie diagnostic diagnostics imaging oncology cardiology neurology "
+    "pulmonology orthopaedics orthopedics pediatrics paediatrics emergency surgery internal general regional national "
     "community memorial college school foundation trust practice group service services centro hopital hospitalier "
     "street avenue drive place square"
 )

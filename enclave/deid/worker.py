@@ -40,6 +40,7 @@ _METHODS = {
     "113111": "Retain Safe Private Option",
     "113112": "Retain Institution Identity Option",
 }
+_OWN_TEXTS = tuple(text[:64].encode() for text in _METHODS.values())
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class Worker:
         with _timed(outcome, "write"):
             encoded = _encode(dataset)
         with _timed(outcome, "sweep"):
-            if cleaner.residual_in(_without_pixels(encoded, dataset)):
+            if cleaner.residual_in(_foreign_bytes(encoded, dataset)):
                 raise Quarantined("residual_identifier")
         with _timed(outcome, "write"):
             outcome.output_sha256 = hashlib.sha256(encoded).hexdigest()
@@ -197,12 +198,14 @@ def _encode(dataset: FileDataset) -> bytes:
     return buffer.getvalue()
 
 
-def _without_pixels(encoded: bytes, dataset: FileDataset) -> bytes:
-    if 0x7FE00010 not in dataset:
-        return encoded
-    value = dataset[0x7FE00010].value or b""
+def _foreign_bytes(encoded: bytes, dataset: FileDataset) -> bytes:
+    """The bytes that came from the input: without pixels, and without the words that we write ourselves."""
+    value = dataset[0x7FE00010].value or b"" if 0x7FE00010 in dataset else b""
     at = encoded.find(value) if value else -1
-    return encoded if at < 0 else encoded[:at] + encoded[at + len(value) :]
+    rest = encoded if at < 0 else encoded[:at] + encoded[at + len(value) :]
+    for own in _OWN_TEXTS:
+        rest = rest.replace(own, b"")
+    return rest
 
 
 def _place_file(final: Path, data: bytes, *, index: int) -> None:
