@@ -1,0 +1,121 @@
+"""How times, sizes, states and places are written on a page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from enclave.core.clock import parse_time
+from enclave.core.errors import EnclaveError
+
+# state → (words, tone); tones are classes of the style sheet
+STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "submitted": ("frozen", "calm"),
+        "checking": ("being checked", "calm"),
+        "awaiting_review": ("waiting for review", "wait"),
+        "blocked": ("blocked by a check", "stop"),
+        "returned": ("returned to its author", "wait"),
+        "rejected": ("rejected", "stop"),
+        "approved": ("approved", "good"),
+        "released": ("released", "good"),
+        "delivered": ("delivered", "calm"),
+        "withdrawn": ("withdrawn", "calm"),
+        "candidate": ("candidate", "wait"),
+        "shredded": ("shredded", "stop"),
+        "requested": ("waiting for a decision", "wait"),
+        "refused": ("refused", "stop"),
+        "queued": ("queued", "calm"),
+        "running": ("running", "calm"),
+        "done": ("done", "good"),
+        "failed": ("failed", "stop"),
+        "draft": ("draft", "calm"),
+        "under_assessment": ("under assessment", "wait"),
+        "signed": ("signed", "good"),
+        "declined": ("declined", "stop"),
+        "revoked": ("revoked", "stop"),
+        "expired": ("expired", "stop"),
+        "pass": ("nothing found", "good"),
+        "review": ("look closely", "wait"),
+        "block": ("cannot leave", "stop"),
+        "ok": ("ok", "good"),
+        "intent": ("begun", "calm"),
+        "": ("not checked yet", "calm"),
+    }
+)
+ROLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "researcher": "researcher",
+        "expert": "expert",
+        "honest_broker": "honest broker",
+        "output_checker": "output checker",
+        "data_steward": "data steward",
+        "auditor": "auditor",
+        "operator": "operator",
+    }
+)
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def state_words(state: str) -> str:
+    """A state in words."""
+    return STATES.get(state, (state.replace("_", " "), "calm"))[0]
+
+
+def state_tone(state: str) -> str:
+    """The tone of a state: good, wait, stop or calm."""
+    return STATES.get(state, ("", "calm"))[1]
+
+
+def role_words(role: str) -> str:
+    """A role in words."""
+    return ROLES.get(role, role.replace("_", " "))
+
+
+def time_words(text: str) -> str:
+    """RFC 3339 as ``22 Nov 2026, 15:04 UTC``; what is no time stays as it is."""
+    try:
+        at = parse_time(text)
+    except EnclaveError:
+        return text
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at.hour:02}:{at.minute:02} UTC"
+
+
+def size_words(size_bytes: int) -> str:
+    """A size for people."""
+    if size_bytes < 1_000:
+        return f"{size_bytes} bytes"
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1_000:.1f} kB"
+    return f"{size_bytes / 1_000_000:.1f} MB"
+
+
+def place_words(where: Any) -> str:
+    """The place of a finding: ``line 3, cell B3``."""
+    if not isinstance(where, dict) or where.get("file"):
+        return "whole file"
+    parts = []
+    for name in ("page", "sheet", "cell", "line", "region"):
+        if name in where:
+            value = where[name]
+            shown = "×".join(str(v) for v in value[2:]) if name == "region" and isinstance(value, list) else value
+            parts.append(f"{name} {shown}")
+    return ", ".join(parts) or "whole file"
+
+
+def flat(value: Any, *, depth: int = 3) -> list[tuple[str, str]]:
+    """A JSON summary as rows of name and value, nested names joined by ``·``."""
+    if not isinstance(value, dict):
+        return []
+    rows: list[tuple[str, str]] = []
+    for name, item in value.items():
+        words = str(name).replace("_", " ")
+        if isinstance(item, dict) and depth > 1:
+            rows += [(f"{words} · {inner}", text) for inner, text in flat(item, depth=depth - 1)]
+        elif isinstance(item, list):
+            plain = all(isinstance(i, str | int | float) for i in item)
+            rows.append((words, ", ".join(map(str, item[:12])) if plain else f"{len(item)} entries"))
+        elif not isinstance(item, dict):
+            rows.append((words, "—" if item is None else str(item)))
+    return rows
