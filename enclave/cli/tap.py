@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -46,9 +45,9 @@ def main() -> None:
         settings = from_json(TapSettings, first[0])
         journal = Journal(settings, log=log)
         tap = Tap(settings, journal=journal, log=log)
-    except (EnclaveError, json.JSONDecodeError) as error:
-        log.error("tap did not start", error)
-        sys.exit(14)
+    except EnclaveError as error:
+        log.warning("tap did not start", code=error.code)
+        sys.exit(error.exit_code)
 
     def obey() -> bool:
         lines = orders.take()

@@ -10,16 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from enclave.audit.client import AuditClient
 from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.clock import Clock
 from enclave.core.errors import InvalidError
-from enclave.runtime.log import Log
 from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, SandboxSpec
-from enclave.sandbox.cgroups import Cgroups
-from enclave.sandbox.places import Places
-from enclave.sandbox.sandboxed import Births, Sandbox, start
-from enclave.sandbox.uids import Uids
+from enclave.sandbox.sandboxed import Sandbox, Streams, start
+from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages.launcher import CheckReply, RunCheck
 
 MODULES = frozenset({"enclave.disclosure.parse"})
@@ -28,28 +23,22 @@ MAX_TIMEOUT_S = 300.0
 _MEMORY_MB = 2048
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checks:
     """Runs them; each gets a uid of its own."""
 
-    places: Places
-    cgroups: Cgroups
-    uids: Uids
-    births: Births
-    audit: AuditClient
-    clock: Clock
-    log: Log
+    shop: Workshop
 
     def run(self, message: RunCheck, descriptors: list[int]) -> CheckReply:
         """The program's exit code and its JSON; a program that is too slow or too loud counts as failed."""
         try:
             self._check(message, descriptors)
             detail: dict[str, Any] = {"module": message.module, "files": len(descriptors)}
-            self.audit.record("check.run", actor="service:launcher", outcome="intent", detail=detail)
+            self.shop.audit.record("check.run", actor="service:launcher", outcome="intent", detail=detail)
             started = time.monotonic()
             reply = self._run(message, descriptors)
             detail |= {"exit_code": reply.exit_code, "duration_ms": round((time.monotonic() - started) * 1000)}
-            self.audit.record("check.run", actor="service:launcher", detail=detail)
+            self.shop.audit.record("check.run", actor="service:launcher", detail=detail)
             return reply
         finally:
             while descriptors:
@@ -82,13 +71,14 @@ class Checks:
             files=tuple((fd, f"/check/{place}") for place, fd in enumerate(descriptors)),
             cwd="/tmp",  # noqa: S108 - in the sandbox
         )
-        group = self.cgroups.make(f"check-{os.urandom(6).hex()}", memory_bytes=_MEMORY_MB << 20, processes=64)
+        group = self.shop.cgroups.make(f"check-{os.urandom(6).hex()}", memory_bytes=_MEMORY_MB << 20, processes=64)
         request = {"names": list(message.names), "request": message.request}
         try:
-            sandbox = start(
-                spec, self.places.runtime, self.uids.kernel(), births=self.births, confine=group.add,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, descriptors=descriptors,
-            )  # fmt: skip
+            streams = Streams(
+                confine=group.add, stdin=subprocess.PIPE, stdout=subprocess.PIPE, descriptors=tuple(descriptors)
+            )
+            shop = self.shop
+            sandbox = start(spec, shop.places.runtime, shop.uids.kernel(), births=shop.births, streams=streams)
             try:
                 return _converse(sandbox, canonical_bytes(request), timeout_s=message.timeout_s)
             finally:

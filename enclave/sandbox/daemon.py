@@ -22,13 +22,15 @@ from enclave.runtime.log import Log
 from enclave.sandbox import cgroups
 from enclave.sandbox.checks import Checks
 from enclave.sandbox.debts import Debts
-from enclave.sandbox.kernels import Kernels, Owner
+from enclave.sandbox.kernel_process import Owner
+from enclave.sandbox.kernels import Kernels
 from enclave.sandbox.places import Places, make_dir, short
 from enclave.sandbox.runtime_mounts import Runtime
 from enclave.sandbox.sandboxed import Births
 from enclave.sandbox.servers import Servers
 from enclave.sandbox.settings import LauncherSettings
 from enclave.sandbox.uids import Uids
+from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages import launcher
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import Call, Peer, WireServer
@@ -51,14 +53,23 @@ class LauncherDaemon:
         self._places = Places(runtime)
         self._places.prepare()
         state = ensure_private_dir(self._home.state("launcher"))
-        self._uids = Uids(state, base=settings.base_uid, drops=runtime.drops)
         self._audit = AuditClient(self._home.socket("auditd"), clock=clock)
         self._debts = Debts(self._audit, log=log)
         groups = cgroups.detect()
-        common = {"uids": self._uids, "births": self._births, "audit": self._audit, "clock": clock, "log": log}
-        self.kernels = Kernels(self._places, settings, cgroups=groups, debts=self._debts, **common)
-        self.servers = Servers(self._places, kernels=self.kernels, debts=self._debts, serve=self._serve, **common)
-        self._checks = Checks(self._places, cgroups=groups, **common)
+        shop = Workshop(
+            places=self._places,
+            settings=settings,
+            uids=Uids(state, base=settings.base_uid, drops=runtime.drops),
+            births=self._births,
+            cgroups=groups,
+            audit=self._audit,
+            debts=self._debts,
+            clock=clock,
+            log=log,
+        )
+        self.kernels = Kernels(shop)
+        self.servers = Servers(shop, kernels=self.kernels, serve=self._serve)
+        self._checks = Checks(shop)
         self._persons: dict[int, list[tuple[WireServer, Owner]]] = {}
         self._guard = threading.Lock()
         self._server: WireServer | None = None
@@ -72,10 +83,10 @@ class LauncherDaemon:
             {
                 launcher.StartServer: lambda m, _: self.servers.start(m),
                 launcher.PollServer: lambda m, _: self.servers.poll(m.server),
-                launcher.StopServer: lambda m, _: _done(self.servers.stop(m.server)),
+                launcher.StopServer: lambda m, _: _done(self.servers.stop, m.server),
                 launcher.OpenPersonSocket: self._open_person,
                 launcher.OpenServiceSocket: self._open_service,
-                launcher.EndKernel: lambda m, _: _done(self.kernels.end(m.kernel, m.reason)),
+                launcher.EndKernel: lambda m, _: _done(self.kernels.end, m.kernel, m.reason),
                 launcher.ListKernels: lambda _m, _c: self.kernels.list(),
                 launcher.RunCheck: lambda m, call: self._checks.run(m, call.descriptors),
             },
@@ -125,9 +136,9 @@ class LauncherDaemon:
         handlers: dict[type[Any], Callable[[Any, Call], Any]] = {
             launcher.StartKernel: lambda m, _: kernels.start(owner, m),
             launcher.PollKernel: lambda m, _: kernels.poll(owner, m.kernel),
-            launcher.InterruptKernel: lambda m, _: _done(kernels.interrupt(owner, m.kernel, signal.SIGINT)),
+            launcher.InterruptKernel: lambda m, _: _done(kernels.interrupt, owner, m.kernel, signal.SIGINT),
             launcher.RestartKernel: lambda m, _: kernels.restart(owner, m.kernel),
-            launcher.StopKernel: lambda m, _: _done(kernels.stop(owner, m.kernel)),
+            launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel),
         }
         server = WireServer(path, handlers, log=self._log, allowed_uids=uids, mode=0o666)
         server.start()
@@ -142,5 +153,6 @@ class LauncherDaemon:
             shutil.rmtree(owner.front.parent, ignore_errors=True)
 
 
-def _done(_: Any) -> Done:
+def _done(act: Callable[..., None], *arguments: Any) -> Done:
+    act(*arguments)
     return Done()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from enclave.core.errors import InvalidError
+from enclave.core.errors import InvalidError, UnavailableError
 from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, Bind, SandboxSpec, Tmpfs
 from enclave.sandbox.cgroups import Group
 from enclave.sandbox.kernel_rights import Rights
-from enclave.sandbox.places import Places, make_dir
-from enclave.sandbox.sandboxed import Births, HostUser, Sandbox, start, start_host_process
+from enclave.sandbox.places import make_dir
+from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, start, start_host_process
 from enclave.sandbox.settings import KernelLimits
 from enclave.sandbox.tap.settings import TapSettings
+from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages.schema import to_json
-
-if TYPE_CHECKING:
-    from enclave.sandbox.kernels import Owner
 
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
 _WORDS = {
@@ -31,6 +30,30 @@ _WORDS = {
     "tap_ended": "the tap that records the cells ended, and the kernel with it",
 }
 CODE = "/home/person/code"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whoever a socket is bound to. ``front`` holds the tap's front sockets; the client sees it as ``view``."""
+
+    id: str
+    person: str
+    front: Path
+    view: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelPlan:
+    """What stays the same over a kernel's restarts: ids, folders, the keys of both legs."""
+
+    id: str
+    owner: Owner
+    path: str
+    session: str
+    folder: Path
+    front: Path
+    front_key: str
+    back_key: str
 
 
 def connection_info(prefix: str, *, key: str) -> dict[str, Any]:
@@ -45,56 +68,52 @@ def connection_info(prefix: str, *, key: str) -> dict[str, Any]:
     }
 
 
-def start_tap(
-    places: Places, births: Births, door: HostUser, *, kernel: str, owner: Owner, rights: Rights, session: str,
-    folder: Path, front: Path, keys: tuple[str, str], output_bytes: int,
-) -> subprocess.Popen[bytes]:  # fmt: skip
+def start_tap(shop: Workshop, plan: KernelPlan, rights: Rights) -> subprocess.Popen[bytes]:
     """Starts the tap and tells it what it needs through its stdin."""
+    places = shop.places
     home = places.runtime.home
 
     def socket(name: str) -> str:
         return str(places.child_view(home.socket(name)))
 
     settings = TapSettings(
-        kernel=kernel,
-        person=owner.person,
+        kernel=plan.id,
+        person=plan.owner.person,
         role=rights.role,
         project=rights.project,
-        session=session,
-        front=connection_info(str(places.child_view(front) / "c"), key=keys[0]),
-        back=connection_info(str(places.child_view(folder) / "zmq" / "k"), key=keys[1]),
+        session=plan.session,
+        front=connection_info(str(places.child_view(plan.front) / "c"), key=plan.front_key),
+        back=connection_info(str(places.child_view(plan.folder) / "zmq" / "k"), key=plan.back_key),
         audit_socket=socket("auditd"),
         broker_socket=socket("brokerd"),
         airlock_socket=socket("airlockd"),
-        output_bytes=output_bytes,
+        output_bytes=shop.settings.kernel.cell_output_mb << 20,
     )
-    tap = start_host_process("enclave.cli.tap", (), places.runtime, door, births=births)
-    assert tap.stdin is not None  # noqa: S101 - start_host_process gave it a pipe
+    tap = start_host_process("enclave.cli.tap", (), places.runtime, shop.uids.door(), births=shop.births)
+    if tap.stdin is None:
+        raise UnavailableError("tap: wanted a pipe to it, got none")
     tap.stdin.write(json.dumps(to_json(settings)).encode() + b"\n")
     tap.stdin.flush()
     return tap
 
 
-def start_sandbox(
-    places: Places, births: Births, limits: KernelLimits, *, kernel: str, user: HostUser, person: str,
-    person_user: HostUser, path: str, project: str, folder: Path, back: dict[str, Any], group: Group, backend: str,
-) -> Sandbox:  # fmt: skip
-    """Starts the interpreter behind the tap; its folder holds what ``/run/enclave`` shows inside."""
-    zmq = folder / "zmq"
+def start_sandbox(shop: Workshop, plan: KernelPlan, *, project: str, user: HostUser, group: Group) -> Sandbox:
+    """Starts the interpreter behind the tap; the kernel's folder is what ``/run/enclave`` shows inside."""
+    places, limits = shop.places, shop.settings.kernel
+    zmq = plan.folder / "zmq"
     if zmq.exists():
         for stale in zmq.iterdir():
             stale.unlink()
         zmq.rmdir()
     make_dir(zmq, mode=0o711, owner=user)
-    _write_connection(folder / "connection.json", back, user)
-    code = places.code_folder(person, person_user)
-    inside = places.child_view(folder)
-    cwd = _working_folder(code, path)
+    back = connection_info("/run/enclave/zmq/k", key=plan.back_key)
+    _write_connection(plan.folder / "connection.json", back, user)
+    person = plan.owner.person
+    code = places.code_folder(person, shop.uids.person(person))
+    inside = places.child_view(plan.folder)
+    main = f"{INNER}/inside/kernel_main.py"
     spec = SandboxSpec(
-        argv=(
-            INNER_PYTHON, "-P", f"{INNER}/inside/kernel_main.py", "/run/enclave/connection.json",
-            *_limits(limits, backend),
-        ),
+        argv=(INNER_PYTHON, "-P", main, "/run/enclave/connection.json", *_limits(limits, shop.cgroups.backend)),
         environment=_environment(project),
         env="kernel",
         packages=("enclave_kernel", "enclave_kernel_views"),
@@ -105,11 +124,11 @@ def start_sandbox(
             Bind(inside, "/run/enclave"),
             Bind(inside / "zmq", "/run/enclave/zmq", writable=True),
         ),
-        cwd=cwd,
+        cwd=_working_folder(code, plan.path),
         tmp_mb=limits.tmp_mb,
         shm_mb=limits.shm_mb,
-    )  # fmt: skip
-    return start(spec, places.runtime, user, births=births, confine=group.add)
+    )
+    return start(spec, places.runtime, user, births=shop.births, streams=Streams(confine=group.add))
 
 
 def words_for(code: str, *, memory_mb: int) -> str:

@@ -13,47 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from enclave.audit.client import AuditClient
 from enclave.audit.event import Event
-from enclave.core.clock import Clock, format_time
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, NotFoundError
-from enclave.runtime.log import Log
 from enclave.sandbox import kernel_process
-from enclave.sandbox.cgroups import Cgroups, Group
-from enclave.sandbox.debts import Debts
+from enclave.sandbox.cgroups import Group
+from enclave.sandbox.kernel_process import KernelPlan, Owner
 from enclave.sandbox.kernel_rights import Rights, kernel_rights
-from enclave.sandbox.places import Places, make_dir, short
-from enclave.sandbox.sandboxed import Births, HostUser, Sandbox, end_process
-from enclave.sandbox.settings import LauncherSettings
-from enclave.sandbox.uids import Uids
+from enclave.sandbox.places import make_dir, short
+from enclave.sandbox.sandboxed import HostUser, Sandbox, end_process
+from enclave.sandbox.workshop import Workshop
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock, broker, launcher
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Whoever a socket is bound to. ``front`` holds the tap's front sockets; the client sees it as ``view``."""
-
-    id: str
-    person: str
-    front: Path
-    view: str
 
 
 @dataclass(slots=True, kw_only=True)
 class Kernel:
     """One kernel id; its sandbox may be replaced by a restart, its tap and endpoints stay."""
 
-    id: str
-    owner: Owner
+    plan: KernelPlan
     rights: Rights
-    path: str
-    session: str
-    folder: Path
-    front: Path
     tap: subprocess.Popen[bytes]
     connection: dict[str, Any]
-    back: dict[str, Any]
     started: str
     sandbox: Sandbox | None = None
     user: HostUser = field(default_factory=lambda: HostUser(None))
@@ -64,24 +45,25 @@ class Kernel:
     end_reason: str = ""
     guard: threading.RLock = field(default_factory=threading.RLock)
 
+    @property
+    def id(self) -> str:
+        """The kernel's id, 32 hex digits."""
+        return self.plan.id
+
+    @property
+    def owner(self) -> Owner:
+        """Whose socket it was started on."""
+        return self.plan.owner
+
 
 class Kernels:
     """All kernels of this launcher."""
 
-    def __init__(
-        self, places: Places, settings: LauncherSettings, *, uids: Uids, births: Births, cgroups: Cgroups,
-        audit: AuditClient, debts: Debts, clock: Clock, log: Log,
-    ) -> None:  # fmt: skip
-        self._places = places
-        self._settings = settings
-        self._uids = uids
-        self._births = births
-        self._cgroups = cgroups
-        self._audit = audit
-        self._debts = debts
-        self._clock = clock
-        self._log = log
-        home = places.runtime.home
+    def __init__(self, workshop: Workshop) -> None:
+        self._shop = workshop
+        self._places = workshop.places
+        self._limits = workshop.settings.kernel
+        home = workshop.places.runtime.home
         self._registry = home.socket("registryd")
         self._broker = home.socket("brokerd")
         self._airlock = home.socket("airlockd")
@@ -122,7 +104,7 @@ class Kernels:
         kernel = self._of(owner, kernel_id)
         with kernel.guard:
             self._take_down(kernel, "restarted")
-            kernel.rights = self._rights(kernel.owner, kernel.rights.project, kernel.path, kernel.id)
+            kernel.rights = self._rights(kernel.owner, kernel.rights.project, kernel.plan.path, kernel.id)
             self._bring_up(kernel, restart=True)
         return launcher.KernelReply(kernel=kernel.id, connection=kernel.connection)
 
@@ -192,72 +174,66 @@ class Kernels:
     def _check_room(self, owner: Owner) -> None:
         everyone = self._all()
         own = sum(kernel.owner.person == owner.person for kernel in everyone)
-        if len(everyone) >= self._settings.max_kernels or own >= self._settings.max_kernels_per_person:
+        if len(everyone) >= self._shop.settings.max_kernels or own >= self._shop.settings.max_kernels_per_person:
             raise ConflictError(
-                f"kernels: wanted fewer than {self._settings.max_kernels_per_person} per person and "
-                f"{self._settings.max_kernels} in all, got that many; shut one down first",
+                f"kernels: wanted fewer than {self._shop.settings.max_kernels_per_person} per person and "
+                f"{self._shop.settings.max_kernels} in all, got that many; shut one down first",
                 code="too_many_kernels",
             )
 
     def _rights(self, owner: Owner, project: str | None, path: str, kernel_id: str) -> Rights:
         try:
             return kernel_rights(
-                WireClient(self._registry), person=owner.person, project=project, path=path, at=self._clock.now()
+                WireClient(self._registry), person=owner.person, project=project, path=path, at=self._shop.clock.now()
             )
         except DeniedError as error:
-            self._audit.record(
+            self._shop.audit.record(
                 "kernel.start", actor=owner.person, outcome="refused", reason=error.code, project=project,
                 kernel=kernel_id,
             )  # fmt: skip
             raise
 
     def _make(self, kernel_id: str, owner: Owner, rights: Rights, message: launcher.StartKernel) -> Kernel:
-        door = self._uids.door()
-        folder = make_dir(self._places.run / "kernels" / short(kernel_id), mode=0o711)
-        front = make_dir(owner.front / short(kernel_id), mode=0o711, owner=door)
-        keys = secrets.token_hex(32), secrets.token_hex(32)
-        connection = kernel_process.connection_info(f"{owner.view}/{short(kernel_id)}/c", key=keys[0])
-        back = kernel_process.connection_info("/run/enclave/zmq/k", key=keys[1])
-        tap = kernel_process.start_tap(
-            self._places, self._births, door, kernel=kernel_id, owner=owner, rights=rights,
-            session=message.session, folder=folder, front=front, keys=keys,
-            output_bytes=self._settings.kernel.cell_output_mb << 20,
-        )  # fmt: skip
-        return Kernel(
-            id=kernel_id, owner=owner, rights=rights, path=message.path, session=message.session, folder=folder,
-            front=front, tap=tap, connection=connection, back=back, started=format_time(self._clock.now()),
-        )  # fmt: skip
+        door = self._shop.uids.door()
+        plan = KernelPlan(
+            id=kernel_id,
+            owner=owner,
+            path=message.path,
+            session=message.session,
+            folder=make_dir(self._places.run / "kernels" / short(kernel_id), mode=0o711),
+            front=make_dir(owner.front / short(kernel_id), mode=0o711, owner=door),
+            front_key=secrets.token_hex(32),
+            back_key=secrets.token_hex(32),
+        )
+        tap = kernel_process.start_tap(self._shop, plan, rights)
+        connection = kernel_process.connection_info(f"{owner.view}/{short(kernel_id)}/c", key=plan.front_key)
+        return Kernel(plan=plan, rights=rights, tap=tap, connection=connection, started=self._now())
 
     def _bring_up(self, kernel: Kernel, *, restart: bool) -> None:
-        kernel.user = self._uids.kernel()
+        kernel.user = self._shop.uids.kernel()
         detail = {
             "host_uid": kernel.user.effective,
-            "environment": self._settings.kernel_env or "default",
-            "limits": self._cgroups.backend,
+            "environment": self._shop.settings.kernel_env or "default",
+            "limits": self._shop.cgroups.backend,
             "restart": restart,
         }
-        self._audit.append(self._event(kernel, "kernel.start", "intent", detail=detail))
+        self._shop.audit.append(self._event(kernel, "kernel.start", "intent", detail=detail))
         try:
             self._open_listeners(kernel)
-            kernel.group = self._cgroups.make(
-                short(kernel.id),
-                memory_bytes=self._settings.kernel.memory_mb << 20,
-                processes=self._settings.kernel.processes,
+            kernel.group = self._shop.cgroups.make(
+                short(kernel.id), memory_bytes=self._limits.memory_mb << 20, processes=self._limits.processes
             )
             sandbox = kernel_process.start_sandbox(
-                self._places, self._births, self._settings.kernel, kernel=kernel.id, user=kernel.user,
-                person=kernel.owner.person, person_user=self._uids.person(kernel.owner.person), path=kernel.path,
-                project=kernel.rights.project, folder=kernel.folder, back=kernel.back, group=kernel.group,
-                backend=self._cgroups.backend,
-            )  # fmt: skip
+                self._shop, kernel.plan, project=kernel.rights.project, user=kernel.user, group=kernel.group
+            )
         except EnclaveError as error:
-            self._debts.owe_event(
+            self._shop.debts.owe_event(
                 self._event(kernel, "kernel.start", "failed", reason=error.code, detail={"restart": restart})
             )
             raise
         kernel.sandbox, kernel.exit_code, kernel.reason, kernel.end_reason = sandbox, None, "", ""
         kernel.born = time.monotonic()
-        self._debts.owe_event(self._event(kernel, "kernel.start", "ok", detail=detail))
+        self._shop.debts.owe_event(self._event(kernel, "kernel.start", "ok", detail=detail))
         threading.Thread(target=self._watch, args=(kernel, sandbox), name="kernel-watch", daemon=True).start()
 
     def _watch(self, kernel: Kernel, sandbox: Sandbox) -> None:
@@ -266,7 +242,7 @@ class Kernels:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 sandbox.process.wait(1.0)
                 break
-            if time.monotonic() - kernel.born > self._settings.kernel.run_s:
+            if time.monotonic() - kernel.born > self._limits.run_s:
                 self.end(kernel.id, "run_time_over")
             elif kernel.tap.poll() is not None:
                 kernel.end_reason = kernel.end_reason or "tap_ended"
@@ -285,14 +261,14 @@ class Kernels:
         memory = kernel.group.killed_for_memory()
         code = kernel.end_reason or ("memory_limit" if memory else reason) or "exited"
         kernel.exit_code = sandbox.poll() if sandbox.poll() is not None else -9
-        kernel.reason = kernel_process.words_for(code, memory_mb=self._settings.kernel.memory_mb)
+        kernel.reason = kernel_process.words_for(code, memory_mb=self._limits.memory_mb)
         sandbox.close()
         kernel.group.remove()
         self._order(kernel, {"ended": code})
-        self._debts.owe(lambda: WireClient(self._broker).call(broker.CloseListener(kernel=kernel.id)))
-        self._debts.owe(lambda: WireClient(self._airlock).call(airlock.CloseSubmitListener(kernel=kernel.id)))
+        self._shop.debts.owe(lambda: _ask(self._broker, broker.CloseListener(kernel=kernel.id)))
+        self._shop.debts.owe(lambda: _ask(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id)))
         detail = {"exit_code": kernel.exit_code, "run_s": round(time.monotonic() - kernel.born)}
-        self._debts.owe_event(self._event(kernel, "kernel.stop", "ok", reason=code, detail=detail))
+        self._shop.debts.owe_event(self._event(kernel, "kernel.stop", "ok", reason=code, detail=detail))
 
     def _remove(self, kernel: Kernel, reason: str) -> None:
         with kernel.guard:
@@ -305,30 +281,22 @@ class Kernels:
         if kernel.sandbox is not None:
             kernel.sandbox.close()
         end_process(kernel.tap)
-        for folder in (kernel.folder, kernel.front):
+        for folder in (kernel.plan.folder, kernel.plan.front):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _open_listeners(self, kernel: Kernel) -> None:
         for name in ("lease.sock", "submit.sock"):
-            (kernel.folder / name).unlink(missing_ok=True)
-        common = {
+            (kernel.plan.folder / name).unlink(missing_ok=True)
+        common: dict[str, Any] = {
             "kernel": kernel.id,
             "person": kernel.owner.person,
             "role": kernel.rights.role,
             "project": kernel.rights.project,
-            "directory": str(kernel.folder),
+            "directory": str(kernel.plan.folder),
             "uid": kernel.user.effective,
         }
-        for client, close, opened in (
-            (WireClient(self._broker), broker.CloseListener(kernel=kernel.id), broker.OpenListener(**common)),
-            (WireClient(self._airlock), airlock.CloseSubmitListener(kernel=kernel.id),
-             airlock.OpenSubmitListener(**common)),
-        ):  # fmt: skip
-            try:
-                client.call(close)
-                client.call(opened)
-            finally:
-                client.close()
+        _ask(self._broker, broker.CloseListener(kernel=kernel.id), broker.OpenListener(**common))
+        _ask(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id), airlock.OpenSubmitListener(**common))
 
     def _order(self, kernel: Kernel, order: dict[str, str]) -> None:
         if kernel.tap.stdin is not None:
@@ -336,13 +304,31 @@ class Kernels:
                 kernel.tap.stdin.write(json.dumps(order).encode() + b"\n")
                 kernel.tap.stdin.flush()
             except (OSError, ValueError):
-                self._log.warning("tap does not listen", kernel=kernel.id)
+                self._shop.log.warning("tap does not listen", kernel=kernel.id)
 
     def _event(
         self, kernel: Kernel, kind: str, outcome: str, *, reason: str | None = None, detail: dict[str, Any]
     ) -> Event:
-        return Event(
-            id=secrets.token_hex(16), time=format_time(self._clock.now()), kind=kind, actor=kernel.owner.person,
-            role=kernel.rights.role, outcome=outcome, reason=reason, project=kernel.rights.project,
-            session=kernel.session or None, kernel=kernel.id, detail=detail,
-        )  # fmt: skip
+        return self._shop.event(
+            kind,
+            actor=kernel.owner.person,
+            outcome=outcome,
+            role=kernel.rights.role,
+            reason=reason,
+            project=kernel.rights.project,
+            session=kernel.plan.session or None,
+            kernel=kernel.id,
+            detail=detail,
+        )
+
+    def _now(self) -> str:
+        return format_time(self._shop.clock.now())
+
+
+def _ask(socket: Path, *messages: Any) -> None:
+    client = WireClient(socket)
+    try:
+        for message in messages:
+            client.call(message)
+    finally:
+        client.close()

@@ -1,4 +1,4 @@
-"""Where a launcher's sockets and folders lie below the home's run folder; short, for a socket path ends at 107 bytes."""
+"""Where a launcher's sockets and folders lie below the run folder; short, for a socket path ends at 107 bytes."""
 
 from __future__ import annotations
 

@@ -127,22 +127,25 @@ class Sandbox:
             os.close(self._pidfd)
 
 
-def start(
-    spec: SandboxSpec,
-    runtime: Runtime,
-    user: HostUser,
-    *,
-    births: Births,
-    confine: Callable[[Sequence[int]], None] = lambda _pids: None,
-    stdin: int | IO[bytes] = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.DEVNULL,
-    stderr: int | IO[bytes] | None = None,
-    descriptors: Sequence[int] = (),
-) -> Sandbox:
-    """Starts ``spec``; its program runs only after ``confine`` got the pids of bwrap and of pid 1 inside.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """How a sandbox is tied to the launcher. ``confine`` gets the pids of bwrap and of pid 1 inside before the
+    program runs; ``stderr`` None: read and forgotten; ``descriptors`` are those that the spec's files name."""
 
-    Raises ``UnavailableError`` with bwrap's own words when no sandbox came about.
-    """
+    confine: Callable[[Sequence[int]], None] = lambda _pids: None
+    stdin: int = subprocess.DEVNULL
+    stdout: int = subprocess.DEVNULL
+    stderr: int | IO[bytes] | None = None
+    descriptors: tuple[int, ...] = ()
+
+
+_NO_STREAMS = Streams()
+
+
+def start(
+    spec: SandboxSpec, runtime: Runtime, user: HostUser, *, births: Births, streams: Streams = _NO_STREAMS
+) -> Sandbox:
+    """Starts ``spec`` as ``user``; raises ``UnavailableError`` with bwrap's own words when none came about."""
     if user.effective == 0:
         raise UnavailableError("sandbox: wanted an unprivileged uid, got 0; nothing of a user ever runs as root")
     info_read, info_write = os.pipe()
@@ -156,10 +159,10 @@ def start(
             argv,
             env={},
             cwd="/",
-            stdin=stdin,
-            stdout=stdout,
-            stderr=complaint_write if stderr is None else stderr,
-            pass_fds=(info_write, block_read, rules, *descriptors),
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=complaint_write if streams.stderr is None else streams.stderr,
+            pass_fds=(info_write, block_read, rules, *streams.descriptors),
             **user.popen(),
         )
 
@@ -171,13 +174,13 @@ def start(
                 os.close(fd)
         inner = _await_birth(info_read, complaint_read, process)
         sandbox = Sandbox(process, inner)
-        confine((process.pid, inner))
+        streams.confine((process.pid, inner))
         os.write(block_write, b"1")
         return sandbox
     finally:
         os.close(block_write)
         os.close(info_read)
-        if stderr is None:
+        if streams.stderr is None:
             _drain(complaint_read)
         else:
             os.close(complaint_read)

@@ -1,4 +1,4 @@
-"""Single-user servers: each in a sandbox without network behind its own gate, with one launcher socket of its person."""
+"""Single-user servers: each in a sandbox without network, behind its own gate, with its person's launcher socket."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
-from enclave.audit.client import AuditClient
-from enclave.audit.event import Event
-from enclave.core.clock import Clock, format_time
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import check_principal
-from enclave.runtime.log import Log
 from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, Bind, SandboxSpec, Tmpfs
-from enclave.sandbox.debts import Debts
-from enclave.sandbox.kernels import Kernels, Owner
-from enclave.sandbox.places import Places, make_dir, person_folder, short
-from enclave.sandbox.sandboxed import Births, HostUser, Sandbox, end_process, start, start_host_process
-from enclave.sandbox.uids import Uids
+from enclave.sandbox.kernel_process import Owner
+from enclave.sandbox.kernels import Kernels
+from enclave.sandbox.places import make_dir, person_folder, short
+from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, end_process, start, start_host_process
+from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages import launcher
 from enclave.wire.peer import WireServer
 
@@ -64,19 +60,11 @@ class Server:
 class Servers:
     """All servers of this launcher."""
 
-    def __init__(
-        self, places: Places, *, kernels: Kernels, debts: Debts, serve: Serve, uids: Uids, births: Births,
-        audit: AuditClient, clock: Clock, log: Log,
-    ) -> None:  # fmt: skip
-        self._places = places
+    def __init__(self, workshop: Workshop, *, kernels: Kernels, serve: Serve) -> None:
+        self._shop = workshop
+        self._places = workshop.places
         self._kernels = kernels
-        self._debts = debts
         self._serve = serve
-        self._uids = uids
-        self._births = births
-        self._audit = audit
-        self._clock = clock
-        self._log = log
         self._by_id: dict[str, Server] = {}
         self._guard = threading.Lock()
 
@@ -86,19 +74,21 @@ class Servers:
         if not _BASE_URL.fullmatch(message.base_url):
             raise InvalidError("server: wanted a base URL such as /user/NAME/, got another form")
         server_id = secrets.token_hex(16)
-        user = self._uids.person(person)
-        detail = {"server": server_id, "host_uid": user.effective}
-        self._audit.append(self._event(person, "server.start", "intent", detail=detail))
+        user = self._shop.uids.person(person)
+        detail: dict[str, Any] = {"server": server_id, "host_uid": user.effective}
+        self._shop.audit.append(self._shop.event("server.start", actor=person, outcome="intent", detail=detail))
         folder = make_dir(self._places.run / "servers" / short(server_id), mode=0o711)
         try:
             server = self._bring_up(server_id, person, user, folder, message)
         except EnclaveError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            self._debts.owe_event(self._event(person, "server.start", "failed", reason=error.code, detail=detail))
+            self._shop.debts.owe_event(
+                self._shop.event("server.start", actor=person, outcome="failed", reason=error.code, detail=detail)
+            )
             raise
         with self._guard:
             self._by_id[server_id] = server
-        self._debts.owe_event(self._event(person, "server.start", "ok", detail=detail))
+        self._shop.debts.owe_event(self._shop.event("server.start", actor=person, outcome="ok", detail=detail))
         threading.Thread(target=self._watch, args=(server,), name="server-watch", daemon=True).start()
         return launcher.ServerReply(server=server_id, url=f"http+unix://{quote(str(_gate(folder)), safe='')}")
 
@@ -125,10 +115,9 @@ class Servers:
         end_process(server.gate)
         shutil.rmtree(server.folder, ignore_errors=True)
         detail = {"server": server.id, "exit_code": -9 if code is None else code, "kernels": kernels}
-        self._debts.owe_event(
-            self._event(server.person, "server.stop", "ok", reason="stopped" if code is None else "exited",
-                        detail=detail)
-        )  # fmt: skip
+        reason = "stopped" if code is None else "exited"
+        event = self._shop.event("server.stop", actor=server.person, outcome="ok", reason=reason, detail=detail)
+        self._shop.debts.owe_event(event)
 
     def close(self) -> None:
         """Ends all of them."""
@@ -142,7 +131,7 @@ class Servers:
     ) -> Server:
         inner = make_dir(folder / "inner", mode=0o711, owner=user)
         front = make_dir(folder / "kernels", mode=0o711)
-        door = self._uids.door()
+        door = self._shop.uids.door()
         make_dir(folder / "gate", mode=0o711, owner=door)
         owner = Owner(id=server_id, person=person, front=front, view="/run/enclave/kernels")
         serve = self._serve(folder / "launcher.sock", owner, frozenset({user.effective}))
@@ -176,7 +165,7 @@ class Servers:
             "--audit", str(self._places.child_view(self._places.runtime.home.socket("auditd"))),
         )  # fmt: skip
         gate = start_host_process(
-            "enclave.cli.gate", options, self._places.runtime, door, births=self._births, stderr=log,
+            "enclave.cli.gate", options, self._places.runtime, door, births=self._shop.births, stderr=log,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         end = time.monotonic() + GATE_S
@@ -210,7 +199,7 @@ class Servers:
             cwd="/home/person/code",
         )  # fmt: skip
         with self._log_file(f"server-{person_folder(person)}") as log:
-            return start(spec, self._places.runtime, user, births=self._births, stderr=log)
+            return start(spec, self._places.runtime, user, births=self._shop.births, streams=Streams(stderr=log))
 
     def _log_file(self, name: str) -> IO[bytes]:
         """What servers and gates say about themselves; neither sees data."""
@@ -226,14 +215,6 @@ class Servers:
                 server.sandbox.process.wait(1.0)
         server.sandbox.kill()
         self._kernels.stop_all_of(server.owner.id, "server_ended")
-
-    def _event(
-        self, person: str, kind: str, outcome: str, *, detail: dict[str, str | int], reason: str | None = None
-    ) -> Event:
-        return Event(
-            id=secrets.token_hex(16), time=format_time(self._clock.now()), kind=kind, actor=person,
-            outcome=outcome, reason=reason, detail=dict(detail),
-        )  # fmt: skip
 
 
 def environment(message: launcher.StartServer) -> dict[str, str]:

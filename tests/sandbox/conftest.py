@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from enclave.core.errors import UnavailableError
 from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.server.kernelspecs import JUPYTER_DATA
@@ -108,11 +110,10 @@ def start_launcher(home: Any, *, prefix: tuple[str, ...] = (), env: dict[str, st
     end = time.monotonic() + 20
     while time.monotonic() < end:
         assert process.poll() is None, (home.root / "launcherd.log").read_text()
-        try:
+        with contextlib.suppress(UnavailableError):
             client.call(launcher.ListKernels(), timeout_s=5)
             return process
-        except Exception:
-            time.sleep(0.05)
+        time.sleep(0.05)
     raise AssertionError("launcherd did not start")
 
 

@@ -1,0 +1,38 @@
+"""What all parts of one launcher work with."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from enclave.audit.client import AuditClient
+from enclave.audit.event import Event
+from enclave.core.clock import Clock, format_time
+from enclave.runtime.log import Log
+from enclave.sandbox.cgroups import Cgroups
+from enclave.sandbox.debts import Debts
+from enclave.sandbox.places import Places
+from enclave.sandbox.sandboxed import Births
+from enclave.sandbox.settings import LauncherSettings
+from enclave.sandbox.uids import Uids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Folders, uids, the thread that starts children, limits, the ledger."""
+
+    places: Places
+    settings: LauncherSettings
+    uids: Uids
+    births: Births
+    cgroups: Cgroups
+    audit: AuditClient
+    debts: Debts
+    clock: Clock
+    log: Log
+
+    def event(self, kind: str, *, actor: str, outcome: str, **fields: Any) -> Event:
+        """An event of now; ``fields`` are those of ``Event``."""
+        time = format_time(self.clock.now())
+        return Event(id=secrets.token_hex(16), time=time, kind=kind, actor=actor, outcome=outcome, **fields)
