@@ -153,14 +153,19 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("``", "`").split())
 
 
+def page_text(name: str) -> str:
+    """The whole text of one page as it must stand in ``docs/``."""
+    return _MARK + PAGES[name]().rstrip() + "\n"
+
+
 def main() -> None:
     """Writes the pages, or with ``--check`` says which differ and exits 1."""
     parser = argparse.ArgumentParser(prog="python -m enclave.cli.docs")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page differs")
     check = parser.parse_args().check
     stale = []
-    for name, make in PAGES.items():
-        text, path = _MARK + make().rstrip() + "\n", DOCS / name
+    for name in PAGES:
+        text, path = page_text(name), DOCS / name
         if not path.exists() or path.read_text("utf-8") != text:
             stale.append(name)
             if not check:
