@@ -120,9 +120,7 @@ class AuditDaemon:
     def _state(self, _message: State, _call: Call) -> LogState:
         text = self.ledger.checkpoint()
         signed = self.ledger.signed
-        return LogState(
-            size=signed.size, root=signed.root.hex(), checkpoint=text, queryable=self._feed.store.high_water()
-        )
+        return LogState(size=signed.size, root=signed.root.hex(), checkpoint=text, queryable=self._feed.mark)
 
     def _query(self, message: Query, _call: Call) -> Rows:
         return self._desk.query(message)
@@ -174,9 +172,6 @@ class AuditDaemon:
             max_rows=self._settings.query_rows,
             timeout_s=self._settings.query_timeout_s,
         )
-        if self._feed.cause:
-            self._log.warning("query store is built again", cause=self._feed.cause)
-            self._own("audit.rebuild", detail={"cause": self._feed.cause})
 
     def _sign_checkpoints(self) -> None:
         while not self._stop.is_set():
@@ -186,7 +181,14 @@ class AuditDaemon:
 
     def _keep_level(self) -> None:
         while not self._stop.wait(FEED_S):
-            self._try("query store is behind", lambda: self._feed.catch_up(self.ledger.size))
+            self._try("query store is behind", self._level)
+
+    def _level(self) -> None:
+        self._feed.catch_up(self.ledger.size)
+        cause, self._feed.cause = self._feed.cause, ""
+        if cause:
+            self._log.warning("query store was built again", cause=cause)
+            self._own("audit.rebuild", detail={"cause": cause, "rows": self._feed.mark})
 
     def _try(self, failure: str, act: Callable[[], object]) -> None:
         try:

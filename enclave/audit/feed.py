@@ -15,7 +15,7 @@ from enclave.audit.segments import Record, SegmentReader
 from enclave.audit.store import QueryStore
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.clock import parse_time
-from enclave.core.errors import EnclaveError, IntegrityError
+from enclave.core.errors import EnclaveError, IntegrityError, UnavailableError
 from enclave.core.secret import Secret
 from enclave.keys.box import Box
 
@@ -47,35 +47,40 @@ class Feed:
     """Keeps one query store level with one log."""
 
     def __init__(self, folder: Path, *, box: Box, key: Secret, memory_mib: int = 512) -> None:
-        """Opens the store; one that cannot be read, or that knows more than the log, is built again by ``catch_up``."""
+        """Opens nothing yet: a ledger takes events before its query store is ready."""
         self._folder, self._box, self._key, self._memory_mib = folder, box, key, memory_mib
         self._guard = threading.Lock()
+        self._store: QueryStore | None = None
         self.path = folder / "store" / "ledger.duckdb"
-        self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        self.cause = ""
-        try:
-            self.store = self._open()
-        except IntegrityError:
-            self.cause = "unreadable"
-            self._remove()
-            self.store = self._open()
-        self._aim()
+        self.mark = 0  # the high-water mark, as last seen
+        self.cause = ""  # why the store had to be built again, until somebody has told it
+
+    @property
+    def store(self) -> QueryStore:
+        """The open store; raises ``UnavailableError`` before the first ``catch_up``."""
+        if self._store is None:
+            raise UnavailableError("query store: wanted it open, it is not; try again")
+        return self._store
 
     def catch_up(self, size: int, *, progress: Callable[[int], None] | None = None) -> int:
-        """Adds the records below ``size`` that are not in yet; returns the high-water mark."""
+        """Adds the records below ``size`` that are not in yet; returns the high-water mark.
+
+        A store that cannot be read, or that knows more than the log, is built again.
+        """
         with self._guard:
-            mark = self.store.high_water()
-            if mark > size:
+            if self._store is None:
+                self._first_open()
+            if self.mark > size:
                 self.cause = "ahead_of_the_log"
                 self._renew()
-                mark = 0
-            while mark < size:
+            while self.mark < size:
                 records = self._records.read(upto=size, count=BATCH)
-                mark = records[-1].seq + 1 if records and len(records) == BATCH else size
+                mark = records[-1].seq + 1 if len(records) == BATCH else size
                 self._add(records, mark)
+                self.mark = mark
                 if progress is not None:
                     progress(mark)
-            return mark
+            return self.mark
 
     def rebuild(self, size: int, *, progress: Callable[[int], None] | None = None) -> int:
         """Throws the store away and builds it again; returns how many records are in."""
@@ -86,21 +91,32 @@ class Feed:
     def close(self) -> None:
         """Closes the store."""
         with self._guard:
-            self.store.close()
+            if self._store is not None:
+                self._store.close()
+                self._store = None
 
-    def _open(self) -> QueryStore:
-        return QueryStore(self.path, key=self._key, memory_mib=self._memory_mib)
+    def _first_open(self) -> None:
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self._open()
+        except IntegrityError:
+            self.cause = "unreadable"
+            self._remove()
+            self._open()
 
-    def _aim(self) -> None:
-        mark = self.store.high_water()
-        self._records = SegmentReader(self._folder / "segments", next_seq=mark)
-        self._bodies = BodyReader(self._folder / "bodies", box=self._box, next_seq=mark)
+    def _open(self) -> None:
+        self._store = QueryStore(self.path, key=self._key, memory_mib=self._memory_mib)
+        self.mark = self._store.high_water()
+        self._records = SegmentReader(self._folder / "segments", next_seq=self.mark)
+        self._bodies = BodyReader(self._folder / "bodies", box=self._box, next_seq=self.mark)
 
     def _renew(self) -> None:
-        self.store.close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
         self._remove()
-        self.store = self._open()
-        self._aim()
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._open()
 
     def _remove(self) -> None:
         for path in self.path.parent.glob("ledger.duckdb*"):

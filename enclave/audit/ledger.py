@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,16 @@ def _repeated(known: Known, mark: bytes) -> Durable:
 
 def _uid(uid: int | None) -> int:
     return os.getuid() if uid is None else uid
+
+
+@contextlib.contextmanager
+def lock_store(folder: Path) -> Iterator[None]:
+    """Holds a store that no daemon has open; raises ``ConflictError`` when one has."""
+    fd = _lock(folder / "lock")
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def _lock(path: Path) -> int:

@@ -148,6 +148,7 @@ def test_no_file_of_the_ledger_holds_what_stands_in_bodies_in_clear(auditd, desk
 @pytest.mark.parametrize("damage", ["gone", "garbage", "other_key"])
 def test_a_lost_query_store_is_built_again_from_the_segments(auditd, desk, damage):
     run_cell(auditd)
+    desk("SELECT 1")
     auditd.stop()
     path = auditd.home.state("audit") / "store" / "ledger.duckdb"
     if damage == "gone":

@@ -1,0 +1,113 @@
+"""`enclave audit` as people type it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enclave.audit.checkpoint import VerifierKey, verify_checkpoint
+from enclave.audit.merkle import holds_consistency, holds_inclusion
+from enclave.keys.verify import verify_ed25519
+
+
+@pytest.fixture
+def enclave(auditd):
+    """Runs the command on the fixture's home; returns exit code, standard output and standard error."""
+
+    def run(*words):
+        command = [sys.executable, "-m", "enclave.cli.main", "audit", *map(str, words), "--home", str(auditd.home.root)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def write(auditd, count):
+    for number in range(count):
+        auditd.client.record("audit.rebuild", actor="service:test", detail={"rows": number})
+
+
+@pytest.mark.row("S10.3")
+def test_verify_says_0_for_a_whole_log_and_15_after_one_byte_is_changed(auditd, enclave, tmp_path):
+    write(auditd, 20)
+    (tmp_path / "saved").write_text(enclave("checkpoint")[1])
+    code, out, _ = enclave("verify", "--json", "-", "--against", tmp_path / "saved")
+    assert code == 0
+    verdict = json.loads(out)
+    assert verdict == {"ok": True, "size": 21, "root": verdict["root"], "first_bad_seq": None, "damage": []}
+    copy = tmp_path / "copy"
+    shutil.copytree(auditd.home.state("audit"), copy)
+    path = next((copy / "segments").iterdir())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    code, out, err = enclave("verify", "--log", copy, "--json", "-")
+    verdict = json.loads(out)
+    assert code == 15
+    assert "ledger" in err
+    assert not verdict["ok"]
+    assert verdict["damage"][0]["kind"] == "edit"
+    assert verdict["first_bad_seq"] == verdict["damage"][0]["seq"]
+
+
+def test_a_proof_holds_for_whoever_has_only_the_verifier_key(auditd, enclave):
+    write(auditd, 300)
+    older = json.loads(enclave("checkpoint", "--json", "-")[1])
+    write(auditd, 40)
+    enclave("checkpoint")
+    key = VerifierKey.parse(enclave("vkey")[1])
+    code, out, _ = enclave("prove", 17, "--from", older["size"])
+    assert code == 0
+    proof = json.loads(out)
+    head = verify_checkpoint(proof["checkpoint"], key=key, verify=verify_ed25519)
+    path = [bytes.fromhex(step) for step in proof["inclusion"]]
+    assert holds_inclusion(bytes.fromhex(proof["leaf_hash"]), 17, head.size, head.root, path)
+    steps = [bytes.fromhex(step) for step in proof["consistency"]]
+    assert holds_consistency(older["size"], bytes.fromhex(older["root"]), head.size, head.root, steps)
+
+
+def test_an_export_verifies_on_its_own_and_holds_no_bodies_and_no_keys(auditd, enclave, tmp_path):
+    auditd.client.record(
+        "cell.execute", actor="rosa", outcome="intent", detail={"code_hash": "00"}, bodies={"code": "CANARY"}
+    )
+    enclave("checkpoint")
+    code, _, _ = enclave("export", "--output", tmp_path / "out")
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["log", "origin", "segments"]
+    assert enclave("verify", "--log", tmp_path / "out", "--vkey", tmp_path / "out" / "log" / "vkey")[0] == 0
+    assert enclave("export", "--output", tmp_path / "out")[0] == 13
+
+
+def test_a_query_without_a_sign_in_is_denied(auditd, enclave):
+    assert enclave("query", "SELECT 1")[0] == 10
+
+
+def test_rebuild_works_beside_a_running_ledger_and_without_one(auditd, enclave):
+    write(auditd, 10)
+    assert json.loads(enclave("rebuild", "--json", "-")[1])["rows"] >= 11
+    auditd.stop()
+    assert json.loads(enclave("rebuild", "--json", "-")[1])["rows"] >= 12
+
+
+def test_without_a_home_the_message_says_what_to_do(tmp_path):
+    command = [sys.executable, "-m", "enclave.cli.main", "audit", "verify", "--home", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 11
+    assert "enclave init" in done.stderr
+
+
+def test_the_daemon_says_why_it_does_not_start(tmp_path, auditd):
+    command = [sys.executable, "-m", "enclave.cli.auditd", "--home"]
+    missing = subprocess.run(
+        [*command, str(tmp_path / "none")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert missing.returncode == 11
+    second = subprocess.run([*command, str(auditd.home.root)], capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 13
+    assert "another process" in second.stderr
+    assert Path(auditd.home.socket("auditd")).exists()
