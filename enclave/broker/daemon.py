@@ -92,7 +92,6 @@ class BrokerDaemon:
     def start(self) -> None:
         """Takes up the leases of before, listens and begins to watch."""
         ensure_private_dir(self._home.state("broker"))
-        self._restore()
         handlers: dict[type[Any], Handler] = {
             OpenListener: self._open_listener,
             CloseListener: self._close_listener,
@@ -102,7 +101,13 @@ class BrokerDaemon:
         }
         mode = 0o600 if self._allowed <= {os.getuid()} else 0o666  # the uid check decides who is served
         path = self._home.socket("brokerd")
+        # Bound first: a second broker must fail here, before it touches the leases of the one that runs.
         self._server = WireServer(path, handlers, log=self._log, allowed_uids=self._allowed, mode=mode)
+        try:
+            self._restore()
+        except BaseException:
+            self._server.close()
+            raise
         self._server.start()
         self._watch.start()
 
