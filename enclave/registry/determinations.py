@@ -88,6 +88,7 @@ class Determinations:
             summary=json.loads(row["summary"]),
             certificate=current["id"] if current else None,
             projects=tuple(one["project"] for one in projects),
+            steward=row["steward"],
         )
 
     def version_row(self, name: VersionName, *, missing_ok: bool = False) -> Row | None:

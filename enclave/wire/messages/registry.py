@@ -117,6 +117,7 @@ class Version:
     summary: Json
     certificate: str | None = None
     projects: tuple[str, ...] = ()
+    steward: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,312 @@
+"""``enclave determination``: draft, sign, verify and revoke what an expert determines.
+
+``verify`` stands alone. ``sign`` runs on the expert's machine: their key is opened here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.cli.project import ask_registry, token_of
+from enclave.core.clock import parse_time
+from enclave.core.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnavailableError
+from enclave.core.ids import VersionName
+from enclave.runtime.clock import SystemClock
+from enclave.runtime.home import Home, home_from
+from enclave.wire.messages import registry
+from enclave.wire.messages.schema import to_json
+
+app = typer.Typer(no_args_is_help=True, help="Draft, sign, verify and revoke expert determinations.")
+
+CertificateFile = Annotated[Path, typer.Argument(metavar="C.json")]
+CertificateId = Annotated[str, typer.Argument(metavar="ID")]
+SubmitOption = Annotated[bool, typer.Option("--submit", help="Also hand it to the enclave (needs `enclave login`).")]
+
+
+@app.command()
+def draft(
+    version: str = typer.Argument(metavar="NAME@V"),
+    assessment: Path = typer.Option(..., help="What `enclave risk assess` or `anonymise` wrote."),
+    config: Path = typer.Option(..., help="D.toml: expert, release terms, validity, thresholds, conditions."),
+    output: Path = typer.Option(..., help="The certificate file to write."),
+    steward: str = typer.Option("", help="The data steward of the version (default: as registered)."),
+    root: str = typer.Option("", help="The content root (default: that of the sealed version)."),
+    submit: SubmitOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Draft the certificate of a sealed version; nobody has signed it yet."""
+    from enclave.determination.certificate import SignedCertificate, certificate_text, pack
+    from enclave.determination.drafting import draft_certificate, parse_draft_config
+
+    name = VersionName.parse(version)
+    settings, free = parse_draft_config(_read(config).decode("utf-8"))
+    results = _parse_json_object(_read(assessment))
+    known = _registered(home, name) if not (root and steward) else None
+    text = certificate_text(
+        draft_certificate(
+            settings,
+            free,
+            certificate_id=secrets.token_hex(16),
+            name=name,
+            content_root=root or _sealed_root(home, name),
+            steward=steward or _steward_of(known),
+            evidence={**_evidence_of(known), "results": results},
+            at=SystemClock().now(),
+        )
+    )
+    _write_new(output, pack(SignedCertificate(text)))
+    if submit:
+        at = home_of(home)
+        ask_registry(at, registry.DraftDetermination(token=token_of(at), text=text.decode("utf-8")))
+    words().print(f"Drafted {output.name}. Next: the expert runs `enclave determination sign {output.name} --key URI`.")
+
+
+@app.command()
+def sign(
+    file: CertificateFile,
+    key: str = typer.Option(..., help="Where the expert's own signing key is: file:/PATH."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask after the text was shown."),
+    submit: SubmitOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show the canonical text and its digest, then sign it with the expert's own key."""
+    from enclave.determination.certificate import SignedCertificate, encode, pack, parse_certificate, unpack
+    from enclave.keys.sign import open_signer
+
+    unsigned = unpack(_read(file))
+    if unsigned.signature is not None:
+        raise ConflictError(f"{file.name}: wanted an unsigned certificate, got a signed one; draft a new one")
+    certificate = parse_certificate(unsigned.text)
+    signer = open_signer(key)
+    _show(unsigned.text)
+    if not yes and not _confirmed():
+        raise DeniedError("sign: wanted the expert's yes, got none; nothing was signed", code="not_confirmed")
+    signature = signer.sign(unsigned.text)
+    _replace(file, pack(SignedCertificate(unsigned.text, signer.public_key, signature)))
+    words().print(f"Signed {file.name}.")
+    if submit:
+        at = home_of(home)
+        message = registry.SubmitSignature(token=token_of(at), id=certificate.id, signature=encode(signature))
+        _tell(ask_registry(at, message), None)
+
+
+@app.command()
+def verify(
+    file: CertificateFile,
+    dataset: str = typer.Option("", help="NAME@V: the sealed version it must be about."),
+    root: str = typer.Option("", help="The content root it must be about."),
+    trust: Path | None = typer.Option(None, help="Trusted experts: the registry's list, or one .pub file."),
+    at: str = typer.Option("", help="The time to judge by (RFC 3339; default: now)."),
+    revoked: Path | None = typer.Option(None, help="The list of revoked certificates."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Say whether a signed certificate holds: exit 0, 10 (time, revocation) or 15 (altered, other root, untrusted)."""
+    from enclave.determination.trust import parse_revoked
+    from enclave.determination.verification import verify_file
+
+    if bool(dataset) == bool(root):
+        raise typer.BadParameter("give either --dataset or --root")
+    found = verify_file(
+        _read(file),
+        content_root=root.lower() if root else _sealed_root(home, VersionName.parse(dataset)),
+        version=dataset or None,
+        trusted=_trusted(trust, home),
+        revoked=parse_revoked(_read(revoked)) if revoked else frozenset(),
+        at=parse_time(at) if at else SystemClock().now(),
+    )
+    if json_path is not None:
+        write_json({"valid": found.valid, "reason": found.reason, "expires": found.expires}, json_path)
+    if found.valid:
+        words().print(f"Valid until {found.expires}.")
+    found.check()
+
+
+@app.command()
+def show(certificate: CertificateId, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Show one determination of the enclave: state, canonical text, digest."""
+    at = home_of(home)
+    found = ask_registry(at, registry.ShowDetermination(token=token_of(at), id=certificate))
+    if json_path is None:
+        _show(found.text.encode())
+    _tell(found, json_path)
+
+
+@app.command("list")
+def list_determinations(
+    dataset: str = typer.Option("", help="Only this dataset."), home: HomeOption = None, json_path: JsonOption = None
+) -> None:
+    """List the determinations of the enclave, newest first."""
+    at = home_of(home)
+    found = ask_registry(at, registry.ListDeterminations(token=token_of(at), dataset=dataset or None))
+    if json_path is not None:
+        write_json(to_json(found), json_path)
+        return
+    for one in found.certificates:
+        _tell(one, None)
+    if not found.certificates:
+        words().print("There is no determination yet.")
+
+
+@app.command()
+def begin(certificate: CertificateId, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Begin to assess (the named expert); the candidate may be opened from then on."""
+    at = home_of(home)
+    _tell(ask_registry(at, registry.BeginAssessment(token=token_of(at), id=certificate)), json_path)
+
+
+@app.command()
+def submit(file: CertificateFile, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Hand a drafted or signed certificate file to the enclave."""
+    from enclave.determination.certificate import encode, parse_certificate, unpack
+
+    at, found = home_of(home), unpack(_read(file))
+    message: Any
+    if found.signature is None:
+        message = registry.DraftDetermination(token=token_of(at), text=found.text.decode("utf-8"))
+    else:
+        certificate = parse_certificate(found.text)
+        signature = encode(found.signature)
+        message = registry.SubmitSignature(token=token_of(at), id=certificate.id, signature=signature)
+    _tell(ask_registry(at, message), json_path)
+
+
+@app.command()
+def decline(
+    certificate: CertificateId,
+    reason: str = typer.Option(..., help="Why."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Decline to sign (the named expert)."""
+    at = home_of(home)
+    message = registry.DeclineDetermination(token=token_of(at), id=certificate, reason=reason)
+    _tell(ask_registry(at, message), json_path)
+
+
+@app.command()
+def revoke(
+    certificate: CertificateId,
+    reason: str = typer.Option(..., help="Why."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Revoke a signed determination (its expert or an honest broker); leases under it end within seconds."""
+    at = home_of(home)
+    message = registry.RevokeDetermination(token=token_of(at), id=certificate, reason=reason)
+    _tell(ask_registry(at, message), json_path)
+
+
+# ── inner steps ─────────────────────────────────────────────────────────────
+
+
+def _show(text: bytes) -> None:
+    import hashlib
+
+    words().print(json.dumps(json.loads(text), indent=2, ensure_ascii=False), markup=False)
+    words().print(f"SHA-256 of the canonical text: {hashlib.sha256(text).hexdigest()}")
+
+
+def _confirmed() -> bool:
+    words().print("Type yes to sign this text: ", end="")
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+def _tell(found: registry.Certificate, json_path: str | None) -> None:
+    if json_path is not None:
+        write_json(to_json(found), json_path)
+        return
+    about = json.loads(found.text)
+    words().print(
+        f"{found.id}  {about['dataset']}@{about['version']}: {found.state} "
+        f"(expert {about['expert']['principal']}, until {about['expires']})",
+        markup=False,
+    )
+
+
+def _trusted(trust: Path | None, home: Path | None) -> tuple[Any, ...]:
+    """From ``--trust``: the list, or a single public key; without it the list of the home, if there is one."""
+    from enclave.determination.trust import TrustedExpert, unpack_trust
+    from enclave.keys.verify import read_public
+    from enclave.registry.trust import read_trust
+
+    if trust is None:
+        return read_trust(home_from(home)).experts
+    data = _read(trust)
+    if not data.lstrip().startswith(b"{"):
+        return (TrustedExpert(principal="", public_key=read_public(trust)),)
+    return unpack_trust(data, issuer=None).experts
+
+
+def _sealed_root(home: Path | None, name: VersionName) -> str:
+    from enclave.sealed.store import SealedStore
+
+    return SealedStore(home_of(home).state("sealed")).info(name).content_root
+
+
+def _registered(home: Path | None, name: VersionName) -> registry.Version | None:
+    """The version as the registry has it, when somebody is signed in."""
+    at: Home = home_of(home)
+    found = ask_registry(at, registry.ListVersions(token=token_of(at), dataset=name.dataset)).versions
+    return next((one for one in found if one.version == name.version), None)
+
+
+def _steward_of(version: registry.Version | None) -> str:
+    if version is None or not version.steward:
+        raise NotFoundError("draft: wanted the data steward of the version, got none; give --steward")
+    return version.steward
+
+
+def _evidence_of(version: registry.Version | None) -> dict[str, Any]:
+    """What intake measured: the sections of its summary that a certificate has too."""
+    sections = ("counts", "deidentification", "quality", "methods", "column_roles")
+    summary = version.summary if version is not None and isinstance(version.summary, dict) else {}
+    return {name: summary[name] for name in sections if isinstance(summary.get(name), dict)}
+
+
+def _parse_json_object(data: bytes) -> dict[str, Any]:
+    from enclave.core.canonical import parse_json
+
+    found = parse_json(data)
+    if not isinstance(found, dict):
+        raise InvalidError("assessment: wanted the JSON object that `enclave risk` writes, got something else")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"{path.name}: wanted a file, got none") from None
+    except OSError as error:
+        raise UnavailableError(f"{path.name}: wanted to read it, got {error.strerror}") from None
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        raise ConflictError(f"{path.name}: wanted a new file, got one that exists; choose another --output") from None
+    except OSError as error:
+        raise UnavailableError(f"{path.name}: wanted a file to write, got {error.strerror}") from None
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        raise UnavailableError(f"{path.name}: wanted to write it, got {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
