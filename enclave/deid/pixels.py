@@ -65,13 +65,15 @@ _OTHER_REGIONS = frozenset(_OTHER_NAMES.split())
 
 
 def pixel_sha256(dataset: Dataset) -> str:
-    """SHA-256 over the pixel bytes as they stand in the file; empty when there are none."""
+    """SHA-256 over the pixel bytes as they stand in the file, even in length (PS3.5 7.1.1); empty without any."""
     digest = hashlib.sha256()
     if not has_pixels(dataset):
         return ""
     for tag in PIXEL_TAGS:
         if tag in dataset:
-            digest.update(dataset[tag].value or b"")
+            value = dataset[tag].value or b""
+            digest.update(value)
+            digest.update(b"\0" * (len(value) % 2))
     return digest.hexdigest()
 
 

@@ -115,7 +115,7 @@ class Worker:
         with _timed(outcome, "write"):
             encoded = _encode(dataset)
         with _timed(outcome, "sweep"):
-            if cleaner.residual_in(_foreign_bytes(encoded, dataset)):
+            if cleaner.residual_in(foreign_bytes(encoded, dataset)):
                 raise Quarantined("residual_identifier")
         with _timed(outcome, "write"):
             outcome.output_sha256 = hashlib.sha256(encoded).hexdigest()
@@ -198,7 +198,7 @@ def _encode(dataset: FileDataset) -> bytes:
     return buffer.getvalue()
 
 
-def _foreign_bytes(encoded: bytes, dataset: FileDataset) -> bytes:
+def foreign_bytes(encoded: bytes, dataset: FileDataset) -> bytes:
     """The bytes that came from the input: without pixels, and without the words that we write ourselves."""
     value = dataset[0x7FE00010].value or b"" if 0x7FE00010 in dataset else b""
     at = encoded.find(value) if value else -1
