@@ -108,6 +108,7 @@ def _templates() -> Environment:
         time=words.time_words,
         size=words.size_words,
         place=words.place_words,
+        cell=words.cell_words,
     )
     return environment
 

@@ -24,13 +24,46 @@ REPORT_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 VIEWS: Final = (
-    ("cell_executions", "Cells", "SELECT * FROM cell_executions ORDER BY time DESC"),
-    ("dataset_access", "Reads", "SELECT * FROM dataset_access ORDER BY time DESC"),
-    ("denials", "Refusals", "SELECT * FROM denials ORDER BY time DESC"),
-    ("logins", "Sign-ins", "SELECT * FROM logins ORDER BY time DESC"),
-    ("egress_history", "Egress", "SELECT * FROM egress_history ORDER BY time DESC"),
-    ("admin_actions", "Administration", "SELECT * FROM admin_actions ORDER BY time DESC"),
-    ("events", "Everything", "SELECT * FROM events ORDER BY seq DESC"),
+    (
+        "cell_executions",
+        "Cells",
+        (
+            "SELECT started, actor, project, status, code, duration_ms, datasets, reason, kernel, cell "
+            "FROM cell_executions ORDER BY seq DESC"
+        ),
+    ),
+    (
+        "dataset_access",
+        "Reads",
+        (
+            "SELECT time, actor, project, dataset, version, kind, outcome, reason, objects, cell "
+            "FROM dataset_access ORDER BY seq DESC"
+        ),
+    ),
+    (
+        "denials",
+        "Refusals",
+        "SELECT time, actor, kind, reason, project, dataset, version, kernel, detail FROM denials ORDER BY seq DESC",
+    ),
+    ("logins", "Sign-ins", "SELECT time, actor, action, outcome, reason, source FROM logins ORDER BY seq DESC"),
+    (
+        "egress_history",
+        "Egress",
+        "SELECT time, actor, action, outcome, reason, project, request, detail FROM egress_history ORDER BY seq DESC",
+    ),
+    (
+        "admin_actions",
+        "Administration",
+        (
+            "SELECT time, actor, kind, outcome, reason, project, dataset, version, detail "
+            "FROM admin_actions ORDER BY seq DESC"
+        ),
+    ),
+    (
+        "events",
+        "Everything",
+        "SELECT seq, time, kind, actor, project, dataset, outcome, reason, cell, detail FROM events ORDER BY seq DESC",
+    ),
 )
 SHOWN_ROWS: Final = 200
 

@@ -47,4 +47,5 @@ class Gateway:
             name = request_type(type(message)).name
             raise UnavailableError(f"{daemon}: wanted a file with the answer to {name}, got none; try again")
         with os.fdopen(descriptors[0], "rb") as file:
+            file.seek(0)  # whoever wrote it may have left its place at the end
             return answer, file.read(_MAX_SENT)

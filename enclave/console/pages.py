@@ -143,7 +143,7 @@ class Page(HubOAuthenticated, RequestHandler):
         if isinstance(value, HTTPError | EnclaveError):
             return
         journal: Log = self.settings["log"]
-        journal.error("page failed", value.with_traceback(tb) if value else None, page=type(self).__name__)  # noqa: PLE1205 - our own Log, no format string
+        journal.error("page failed", value.with_traceback(tb) if value else None, page=type(self).__name__)
 
 
 class Callback(HubOAuthCallbackHandler):

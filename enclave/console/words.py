@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -30,6 +31,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "running": ("running", "calm"),
         "done": ("done", "good"),
         "failed": ("failed", "stop"),
+        "closed": ("closed", "calm"),
         "draft": ("draft", "calm"),
         "under_assessment": ("under assessment", "wait"),
         "signed": ("signed", "good"),
@@ -102,6 +104,27 @@ def place_words(where: Any) -> str:
             shown = "×".join(str(v) for v in value[2:]) if name == "region" and isinstance(value, list) else value
             parts.append(f"{name} {shown}")
     return ", ".join(parts) or "whole file"
+
+
+def cell_words(value: Any) -> str:
+    """One value of a query's answer: lists joined, objects as ``name: value``, nothing for nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return cell_words(json.loads(value))
+        except ValueError:
+            return value
+    if isinstance(value, list):
+        shown = [cell_words(item) for item in value[:6]]
+        return ", ".join(shown) + (f" and {len(value) - 6} more" if len(value) > 6 else "")
+    if isinstance(value, dict):
+        return " · ".join(f"{name}: {_short(cell_words(item))}" for name, item in value.items())
+    return str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:12] + "…"
 
 
 def flat(value: Any, *, depth: int = 3) -> list[tuple[str, str]]:

@@ -77,8 +77,7 @@ class Neighbours:
 
     def start(self, *names: str) -> None:
         for name in names or ("registryd", "launcherd"):
-            registry = {ProjectsOf: self.projects, AskProjectStanding: self.standing}
-            handlers = registry if name == "registryd" else {RunCheck: self.check}
+            handlers = self.registry_handlers() if name == "registryd" else {RunCheck: self.check}
             server = WireServer(
                 self.home.socket(name),
                 handlers,
@@ -92,6 +91,9 @@ class Neighbours:
     def stop(self, *names: str) -> None:
         for name in names or tuple(self.servers):
             self.servers.pop(name).close()
+
+    def registry_handlers(self) -> dict[type[Any], Any]:
+        return {ProjectsOf: self.projects, AskProjectStanding: self.standing}
 
     def standing(self, message: AskProjectStanding, call: Any) -> ProjectStanding:
         people = self.members.get(message.project)
