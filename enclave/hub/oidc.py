@@ -129,7 +129,7 @@ def _verified_claims(token: str, *, key: Any, rules: SignInRules, at: datetime) 
 
 
 def _name(value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and ":" not in value:  # that form is a service's, and no service signs in here
         try:
             return check_principal(value.lower())
         except EnclaveError:

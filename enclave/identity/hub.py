@@ -94,7 +94,7 @@ def actor_of(model: dict[str, Any]) -> Actor:
     A service's own token (``kind`` "service") speaks for nobody: services have no roles.
     """
     name, scopes = model.get("name"), model.get("scopes")
-    if model.get("kind") != "user" or not isinstance(name, str) or not isinstance(scopes, list):
+    if model.get("kind") != "user" or not isinstance(name, str) or ":" in name or not isinstance(scopes, list):
         raise _invalid()
     try:
         check_principal(name)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, unquote
 
 import aiohttp
 from aiohttp import web
@@ -46,10 +46,9 @@ def check_token_request(body: bytes, *, person: str) -> None:
         form = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=12)
     except ValueError:
         form = {}
-    client = f"jupyterhub-user-{quote(person, safe='@.')}"
-    if form.get("grant_type") != ["authorization_code"] or unquote((form.get("client_id") or [""])[0]) != unquote(
-        client
-    ):
+    own = f"jupyterhub-user-{person}"
+    clients = [unquote(client) for client in form.get("client_id", [])]
+    if form.get("grant_type") != ["authorization_code"] or clients != [own]:
         raise DeniedError("Hub: wanted this server's own sign-in, got another", code="foreign_client")
 
 
