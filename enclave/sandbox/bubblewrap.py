@@ -10,6 +10,8 @@ from enclave.sandbox.runtime_mounts import Runtime, under_usr
 
 INNER = "/run/enclave-runtime"
 INNER_PYTHON = f"{INNER}/env/bin/python"
+INSIDE = f"{INNER}/inside"
+_FIRST = (INNER_PYTHON, "-P", f"{INSIDE}/first.py")
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC_OF_HOST = ("ld.so.cache", "fonts", "alternatives", "localtime")
 _ETC_OF_OURS = ("passwd", "group", "hosts", "nsswitch.conf", "resolv.conf")
@@ -38,12 +40,14 @@ class Tmpfs:
 class SandboxSpec:
     """One sandbox: program, environment, what is mounted. Everything that is not named is absent.
 
+    ``program`` is a script and its words, or ``-m`` and a module; ``limits`` are rlimits as ``NAME=VALUE``.
     ``files`` are copied from open descriptors to read-only files at their targets.
     """
 
-    argv: tuple[str, ...]
+    program: tuple[str, ...]
     environment: dict[str, str]
     env: Literal["kernel", "host"]
+    limits: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     binds: tuple[Bind, ...] = ()
@@ -59,7 +63,7 @@ def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: 
     return [
         str(runtime.bwrap),
         *("--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled"),
-        *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+        *("--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--uid", "1000", "--gid", "1000", "--hostname", spec.hostname),
         *_system(),
         *_etc(runtime),
@@ -69,11 +73,23 @@ def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: 
         *_mounts(spec),
         *("--remount-ro", "/"),
         *("--chdir", spec.cwd, "--clearenv"),
-        *(word for name, value in sorted(spec.environment.items()) for word in ("--setenv", name, value)),
+        *(word for name, value in sorted(_environment(spec, runtime).items()) for word in ("--setenv", name, value)),
         *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
         "--",
-        *spec.argv,
+        *_FIRST,
+        *spec.limits,
+        "--",
+        *spec.program,
     ]
+
+
+def _environment(spec: SandboxSpec, runtime: Runtime) -> dict[str, str]:
+    """What the program gets.
+
+    An interpreter from elsewhere finds its libpython by a path of the host, which is
+    absent inside; without the hint the loader would take another one's from /usr.
+    """
+    return {**library_path(Path(runtime.inner_python).parent.parent), **spec.environment}
 
 
 def _system() -> list[str]:
@@ -111,6 +127,7 @@ def _runtime(spec: SandboxSpec, runtime: Runtime) -> list[str]:
         words += ["--ro-bind-try", str(env / part), f"{INNER}/env/{part}"]
     words += ["--ro-bind", str(runtime.etc / "pyvenv.cfg"), f"{INNER}/env/pyvenv.cfg"]
     words += ["--symlink", runtime.inner_python, INNER_PYTHON]
+    words += ["--ro-bind", str(runtime.packages["enclave"] / "sandbox" / "inside"), INSIDE]
     for name in spec.packages:
         words += ["--ro-bind", str(runtime.packages[name]), f"{INNER}/src/{name}"]
     return words

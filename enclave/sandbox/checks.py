@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.errors import InvalidError
-from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, SandboxSpec
+from enclave.sandbox.bubblewrap import INNER, SandboxSpec
 from enclave.sandbox.sandboxed import Sandbox, Streams, start
 from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages.launcher import CheckReply, RunCheck
@@ -55,9 +55,9 @@ class Checks:
     def _run(self, message: RunCheck, descriptors: Sequence[int]) -> CheckReply:
         for fd in descriptors:
             os.lseek(fd, 0, os.SEEK_SET)
-        words = [f"DATA={_MEMORY_MB << 20}", "NPROC=64", f"FSIZE={1 << 28}"]
         spec = SandboxSpec(
-            argv=(INNER_PYTHON, "-P", f"{INNER}/src/enclave/sandbox/inside/check_main.py", message.module, *words),
+            program=("-m", message.module),
+            limits=(f"DATA={_MEMORY_MB << 20}", "NPROC=64", f"FSIZE={1 << 28}"),
             environment={
                 "HOME": "/tmp",  # noqa: S108 - in the sandbox
                 "PATH": "/usr/bin:/bin",

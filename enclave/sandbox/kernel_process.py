@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from enclave.core.errors import InvalidError, UnavailableError
-from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, Bind, SandboxSpec, Tmpfs
+from enclave.sandbox.bubblewrap import INNER, INSIDE, Bind, SandboxSpec, Tmpfs
 from enclave.sandbox.cgroups import Group
 from enclave.sandbox.kernel_rights import Rights
 from enclave.sandbox.places import make_dir
 from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, start, start_host_process
 from enclave.sandbox.settings import KernelLimits
 from enclave.sandbox.tap.settings import TapSettings
-from enclave.sandbox.workshop import Workshop
+from enclave.sandbox.workshop import Bench, Workshop
 from enclave.wire.messages.schema import to_json
 
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -97,7 +97,7 @@ def start_tap(shop: Workshop, plan: KernelPlan, rights: Rights) -> subprocess.Po
     return tap
 
 
-def start_sandbox(shop: Workshop, plan: KernelPlan, *, project: str, user: HostUser, group: Group) -> Sandbox:
+def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser, group: Group) -> Sandbox:
     """Starts the interpreter behind the tap; the kernel's folder is what ``/run/enclave`` shows inside."""
     places, limits = shop.places, shop.settings.kernel
     zmq = plan.folder / "zmq"
@@ -111,15 +111,14 @@ def start_sandbox(shop: Workshop, plan: KernelPlan, *, project: str, user: HostU
     person = plan.owner.person
     code = places.code_folder(person, shop.uids.person(person))
     inside = places.child_view(plan.folder)
-    main = f"{INNER}/inside/kernel_main.py"
     spec = SandboxSpec(
-        argv=(INNER_PYTHON, "-P", main, "/run/enclave/connection.json", *_limits(limits, shop.cgroups.backend)),
+        program=(f"{INSIDE}/kernel_main.py", "/run/enclave/connection.json"),
+        limits=_limits(limits, shop.cgroups.backend),
         environment=_environment(project),
         env="kernel",
         packages=("enclave_kernel", "enclave_kernel_views"),
         tmpfs=(Tmpfs("/home/person", 32), Tmpfs("/home/person/work", limits.work_mb)),
         binds=(
-            Bind(places.runtime.packages["enclave"] / "sandbox" / "inside", f"{INNER}/inside"),
             Bind(code, CODE),
             Bind(inside, "/run/enclave"),
             Bind(inside / "zmq", "/run/enclave/zmq", writable=True),
@@ -136,11 +135,11 @@ def words_for(code: str, *, memory_mb: int) -> str:
     return _WORDS.get(code, f"the enclave ended the kernel: {code}").format(memory_mb=memory_mb)
 
 
-def _limits(limits: KernelLimits, backend: str) -> list[str]:
+def _limits(limits: KernelLimits, backend: str) -> tuple[str, ...]:
     words = [f"NOFILE={limits.open_files}", f"FSIZE={limits.file_mb << 20}", f"NPROC={limits.processes}"]
     if backend == "rlimits":
         words.append(f"DATA={limits.memory_mb << 20}")
-    return words
+    return tuple(words)
 
 
 def _environment(project: str) -> dict[str, str]:

@@ -124,7 +124,7 @@ def _enter(found: Installation, home: Home) -> Runtime:
         kernel_env=kernel,
         packages=packages,
         command=(str(host / "bin" / "python"), "-P"),
-        environment={"PYTHONPATH": str(neutral / "src")},
+        environment={"PYTHONPATH": str(neutral / "src"), **library_path(base)},
         run=run,
         etc=etc,
         neutral=neutral,
@@ -142,6 +142,11 @@ def inner_python(found: Installation) -> str:
     """The interpreter's executable as a sandbox sees it."""
     base = str(found.base) if under_usr(found.base) else "/run/enclave-runtime/python"
     return f"{base}/bin/{found.python}"
+
+
+def library_path(base: Path) -> dict[str, str]:
+    """Where a moved interpreter below ``base`` finds its own shared library (ld.so(8)); nothing for the system's."""
+    return {} if under_usr(base) else {"LD_LIBRARY_PATH": f"{base}/lib"}
 
 
 def under_usr(path: Path) -> bool:

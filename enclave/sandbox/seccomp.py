@@ -86,6 +86,11 @@ def load_profile(machine: str) -> Profile:
     )
 
 
+def load_calls(machine: str) -> dict[str, int]:
+    """The numbers of the calls that the profiles name, for ``machine``."""
+    return dict(_read("syscalls.toml")[machine]["calls"])
+
+
 def program(profile: Profile) -> list[Instruction]:
     """The filter as instructions: wrong architecture is killed, x32 and unknown calls do not exist."""
     code: list[Instruction] = [

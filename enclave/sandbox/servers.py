@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import check_principal
-from enclave.sandbox.bubblewrap import INNER, INNER_PYTHON, Bind, SandboxSpec, Tmpfs
+from enclave.sandbox.bubblewrap import INNER, Bind, SandboxSpec, Tmpfs
 from enclave.sandbox.kernel_process import Owner
 from enclave.sandbox.kernels import Kernels
 from enclave.sandbox.places import make_dir, person_folder, short
@@ -41,6 +41,7 @@ _FROM_HUB = frozenset(
         "JUPYTERHUB_DEBUG",
     }
 )  # fmt: skip
+_CONFIG = f"{INNER}/src/enclave/server/config/server_config.py"
 _INSIDE_URL = "http+unix://%2Frun%2Fenclave%2F{}.sock"
 
 
@@ -181,10 +182,8 @@ class Servers:
     ) -> Sandbox:
         view = self._places.child_view(folder)
         spec = SandboxSpec(
-            argv=(
-                INNER_PYTHON, "-P", "-m", "jupyterhub.singleuser",
-                f"--config={INNER}/src/enclave/server/config/server_config.py",
-            ),
+            program=("-m", "jupyterhub.singleuser", f"--config={_CONFIG}"),
+            limits=("NOFILE=4096", "NPROC=256"),
             environment=environment(message),
             env="host",
             packages=("enclave", "enclave_kernel"),

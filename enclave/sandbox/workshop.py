@@ -19,14 +19,20 @@ from enclave.sandbox.uids import Uids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Folders, uids, the thread that starts children, limits, the ledger."""
+class Bench:
+    """What starting a sandbox takes: folders, uids, the thread that starts children, limits."""
 
     places: Places
     settings: LauncherSettings
     uids: Uids
     births: Births
     cgroups: Cgroups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop(Bench):
+    """The same with the ledger."""
+
     audit: AuditClient
     debts: Debts
     clock: Clock

@@ -1,33 +1,17 @@
-"""Starts ipykernel inside the sandbox: limits first, then a kernel that loses no output. Runs without `enclave`."""
+"""Starts ipykernel inside the sandbox so that it loses no output. Runs without `enclave`."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import sys
 from typing import Any
 
-_PR_SET_DUMPABLE = 4
-
-
-def limit(words: list[str]) -> None:
-    """Sets limits given as ``name=value``; hard ones, which code in here cannot raise again."""
-    for word in words:
-        name, _, value = word.partition("=")
-        number = int(value)
-        which = getattr(resource, f"RLIMIT_{name}")
-        _, hard = resource.getrlimit(which)
-        number = number if hard == resource.RLIM_INFINITY else min(number, hard)
-        resource.setrlimit(which, (number, number))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+_ZMQ_SNDHWM = 23  # zmq.h; 0 = wait rather than drop
 
 
 def main() -> None:
-    """``kernel_main.py CONNECTION_FILE NAME=VALUE...``"""
-    connection_file, *limits = sys.argv[1:]
-    limit(limits)
+    """``kernel_main.py CONNECTION_FILE``"""
+    connection_file = sys.argv[1]
     os.setpgid(0, 0)  # an interrupt goes to this group, which must not hold pid 1
     from ipykernel.kernelapp import IPKernelApp
 
@@ -49,7 +33,7 @@ def main() -> None:
                 os.umask(mask)
 
         def init_iopub(self, context: Any) -> None:
-            context.setsockopt(23, 0)  # ZMQ_SNDHWM for what this context opens from here on
+            context.setsockopt(_ZMQ_SNDHWM, 0)  # for what this context opens from here on
             super().init_iopub(context)
 
         def log_connection_info(self) -> None:
