@@ -14,7 +14,7 @@ from enclave.core.ids import VersionName, check_name, check_principal, check_tok
 from enclave.determination.certificate import Certificate as Document
 from enclave.determination.certificate import SignedCertificate, decode, encode, parse_certificate
 from enclave.determination.states import check_move
-from enclave.determination.trust import TrustedExpert
+from enclave.determination.trust import TrustedExpert, TrustList
 from enclave.determination.verification import Verification, verify
 from enclave.keys.verify import verify_ed25519
 from enclave.policy.model import Actor, DeterminationFacts, Facts, Resource, VersionFacts
@@ -364,7 +364,20 @@ class Determinations:
         return Resource(id=certificate, dataset=name.dataset, version=name.version), facts
 
     def _trusted(self) -> tuple[TrustedExpert, ...]:
-        return tuple(one for one in read_trust(self.home).experts if self.allow_demo_keys or not one.demo)
+        trust = read_trust(self.home)
+        self._notice_trust(trust)
+        return tuple(one for one in trust.experts if self.allow_demo_keys or not one.demo)
+
+    def _notice_trust(self, trust: TrustList) -> None:
+        """A list that was not seen before stands in the ledger before anything is decided by it."""
+        digest = hashlib.sha256(repr(trust).encode()).hexdigest()
+        known = self.acts.store.row("select value from meta where key = 'trusted_experts'")
+        if known is not None and known["value"] == digest:
+            return
+        demo = sum(one.demo for one in trust.experts)
+        detail: dict[str, Json] = {"digest": digest, "experts": len(trust.experts), "demo": demo}
+        self.acts.record(Act(kind="determination.trust", actor=SELF, detail=detail), "ok")
+        self.acts.store.change("insert or replace into meta values ('trusted_experts', ?)", digest)
 
     def _signed_by_trusted(self, row: Row, signature: bytes) -> SignedCertificate | None:
         text = row["text"].encode()

@@ -13,6 +13,7 @@ from enclave.core.errors import ConflictError, UnavailableError
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
+create table meta (key text primary key, value text not null) strict;
 create table projects (
     name text primary key, title text not null, purpose text not null,
     state text not null check (state in ('open', 'closed', 'frozen')),
@@ -84,14 +85,19 @@ class RegistryStore:
             try:
                 yield
             except BaseException:
-                self._db.execute("rollback")
+                self._roll_back()
                 raise
             try:
                 self._execute("commit")
-            except UnavailableError:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("rollback")
+            except BaseException:
+                self._roll_back()
                 raise
+
+    def _roll_back(self) -> None:
+        """Sqlite has done so itself when the disk was full."""
+        if self._db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("rollback")
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """All rows of a query."""
