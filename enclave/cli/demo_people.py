@@ -22,6 +22,7 @@ from enclave.identity.authorization import exchange, new_attempt
 from enclave.runtime.home import Home
 
 START_TIMEOUT_S = 90.0
+HUB_TIMEOUT_S = 30.0
 _MAX_STEPS = 12
 _FORM = re.compile(r"<form\b[^>]*>.*?</form>", re.DOTALL | re.IGNORECASE)
 _INPUT = re.compile(r"<input\b[^>]*>", re.IGNORECASE)
@@ -100,6 +101,7 @@ def sign_in_at(public_url: str, person: str) -> PersonSession:
     client = httpx.Client(follow_redirects=True, timeout=60, trust_env=False)
     session = PersonSession(public_url.rstrip("/"), person, client)
     try:
+        _await_hub(session)
         page = session.get("/hub/oauth_login")
         if "/oauth2/authorize" not in page.url.path:
             raise UnavailableError(f"Hub: wanted the provider's page, got status {page.status_code}; is it running?")
@@ -114,6 +116,15 @@ def sign_in_at(public_url: str, person: str) -> PersonSession:
         client.close()
         raise UnavailableError(f"Hub: wanted a page after the sign-in, got status {page.status_code}")
     return session
+
+
+def _await_hub(session: PersonSession) -> None:
+    """The proxy answers 404 or 503 until the Hub has told it where it is."""
+    end = time.monotonic() + HUB_TIMEOUT_S
+    while session.get("/hub/health").status_code != 200:
+        if time.monotonic() > end:
+            raise UnavailableError(f"Hub: wanted it ready within {HUB_TIMEOUT_S:.0f} s, got none; see its log")
+        time.sleep(0.2)
 
 
 def start_server(session: PersonSession) -> None:
