@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from enclave.airlock.frozen import FrozenFiles
@@ -28,7 +29,7 @@ _GRACE_S: Final = 15.0  # the launcher's own time around the check
 class Checker:
     """Runs one file at a time, so that a file that breaks the parser breaks only its own result."""
 
-    launcher: WireClient
+    launcher: Path
     frozen: FrozenFiles
     timeout_s: float
     log: Log
@@ -67,13 +68,13 @@ class Checker:
 
     def _run(self, request: dict[str, Any], file: FileRecord) -> Any:
         fd = as_memory(self.frozen.read(file.sha256), name="check")
+        launcher = WireClient(self.launcher, timeout_s=self.timeout_s + _GRACE_S)  # so that a look waits for no check
         try:
             message = RunCheck(module=MODULE, names=(file.name,), request=request, timeout_s=self.timeout_s)
-            reply, _ = self.launcher.call_with_descriptors(
-                message, descriptors=[fd], timeout_s=self.timeout_s + _GRACE_S
-            )
+            reply, _ = launcher.call_with_descriptors(message, descriptors=[fd])
         finally:
             os.close(fd)
+            launcher.close()
         if reply.exit_code != 0:
             raise UnavailableError(
                 f"check: wanted it to end well, got exit code {reply.exit_code}", code="check_crashed"

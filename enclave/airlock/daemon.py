@@ -70,12 +70,11 @@ class AirlockDaemon:
         self._log = log
         self._audit = AuditClient(home.socket("auditd"), clock=clock)
         self._registry = WireClient(home.socket("registryd"))
-        self._launcher = WireClient(home.socket("launcherd"))
         self._store = Store(state / "airlock.sqlite", box)
         frozen = FrozenFiles(state / "frozen", box)
         trail = Trail(self._audit)
         members = Members(self._registry)
-        checker = Checker(launcher=self._launcher, frozen=frozen, timeout_s=settings.check_timeout_s, log=log)
+        checker = Checker(launcher=home.socket("launcherd"), frozen=frozen, timeout_s=settings.check_timeout_s, log=log)
         self._worker = Worker(
             store=self._store,
             checker=checker,
@@ -122,7 +121,7 @@ class AirlockDaemon:
         self._submissions.close()
         self._worker.close()
         self._store.close()
-        for client in (self._registry, self._launcher, self._audit):
+        for client in (self._registry, self._audit):
             client.close()
 
     def handlers(self) -> dict[type[Any], Handler]:

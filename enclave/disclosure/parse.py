@@ -1,8 +1,11 @@
 """Reads hostile files and says what it saw: the only module of this package that touches bytes from outside.
 
-Runs in a check sandbox as ``python -m enclave.disclosure.parse [FILE...]``: the request is JSON on standard input,
-``{"act": "check", "names": [...]}`` or ``{"act": "preview", "name": …, "viewer": …, "at": …}``; the files are
-``/check/0`` …, or the arguments in this order. Prints one canonical JSON object. Whoever starts it judges the
+Runs in a check sandbox as ``python -m enclave.disclosure.parse [FILE...]``. The request is JSON on standard input:
+``{"act": "check", "names": [...]}`` or ``{"act": "preview", "name": …, "mark": …}``, bare or as the launcher hands
+it over, ``{"names": [...], "request": {…}}``. The files are ``/check/0`` …, or the arguments in this order. Prints
+one canonical JSON object.
+
+Whoever starts it judges the
 answer (``findings.judge``): a parser that was taken over can say what it likes, but not change a rule.
 """
 
@@ -161,6 +164,7 @@ def main() -> int:
     _limit(resource.RLIMIT_CPU, CPU_S)
     try:
         request = parse_json(sys.stdin.buffer.read())
+        request = request.get("request", request)
         count = len(request.get("names") or [""])
         paths = [Path(argument) for argument in sys.argv[1:]] or [Path("/check") / str(i) for i in range(count)]
         result = answer(request, paths)

@@ -17,6 +17,7 @@ RULER_CHARACTERS: Final = 8  # a line of dashes is no encoded data
 _MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _YEAR: Final = r"(?:19|20)\d\d"
 PATTERNS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+    ("encoded_blob", re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")),
     (
         "pattern_date",
         re.compile(
@@ -31,7 +32,10 @@ PATTERNS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("pattern_email", re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}")),
     (
         "pattern_phone",
-        re.compile(r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)|\d{3,4})[ .-]\d{3,4}[ .-]\d{3,4}(?![\w.])"),
+        re.compile(
+            r"(?<![\w.])\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}(?![\w.])"
+            r"|(?<![\w.])(?:\(\d{2,4}\)|\d{3,4})[ .-]\d{3,4}[ .-]\d{3,4}(?![\w.])"
+        ),
     ),
     ("pattern_uid", re.compile(r"(?<![\d.])[0-2](?:\.(?:0|[1-9]\d{0,38})){5,32}(?![\d.])")),
     (
@@ -42,7 +46,6 @@ PATTERNS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
             re.IGNORECASE,
         ),
     ),
-    ("encoded_blob", re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")),
 )
 _INVISIBLE: Final = frozenset({"Cf", "Co", "Cs", "Cn"})
 _ALLOWED_INVISIBLE: Final = frozenset({"\ufeff", "\u00ad"})
