@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 from enclave.core.errors import InvalidError
@@ -20,7 +21,7 @@ def canonical_bytes(value: JsonValue) -> bytes:
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError(
             f"canonical JSON: wanted JSON values, got {type(error).__name__}; convert the value first"
         ) from None
@@ -37,7 +38,7 @@ def parse_canonical(data: bytes) -> JsonValue:
 def parse_json(data: bytes | str) -> JsonValue:
     """Strict JSON from outside: duplicate keys, NaN and deep nesting are errors."""
     try:
-        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError, UnicodeDecodeError):
         raise InvalidError("JSON: wanted a well-formed document without duplicate keys, got something else") from None
 
@@ -52,6 +53,13 @@ def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     if len(result) != len(pairs):
         raise ValueError("duplicate key")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("beyond the numbers of JSON")
+    return value
 
 
 def _no_constant(_name: str) -> JsonValue:

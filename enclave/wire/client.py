@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from enclave.core.errors import UnavailableError, error_from_wire
-from enclave.wire.framing import VERSION, WireError, receive_frame, send_frame
+from enclave.core.errors import InvalidError, UnavailableError, error_from_wire
+from enclave.wire.framing import VERSION, WireError, encode, receive_frame, send_encoded
 from enclave.wire.messages.schema import from_json, request_type, to_json
 
 T = TypeVar("T")
@@ -35,8 +35,7 @@ class WireClient:
     def call(self, message: Any, *, timeout_s: float | None = None) -> Any:
         """Sends ``message`` and returns its reply; raises the error that the service raised."""
         body, descriptors = self.call_with_descriptors(message, timeout_s=timeout_s)
-        for fd in descriptors:
-            os.close(fd)
+        _close_all(descriptors)
         return body
 
     def call_with_descriptors(
@@ -49,23 +48,32 @@ class WireClient:
     ) -> tuple[Any, list[int]]:
         """As ``call``, with descriptors in either direction; those received belong to the caller."""
         kind = request_type(type(message))
-        frame = {"v": VERSION, "id": secrets.token_hex(8), "type": kind.name, "body": to_json(message)}
+        request_id = secrets.token_hex(8)
+        try:
+            data = encode({"v": VERSION, "id": request_id, "type": kind.name, "body": to_json(message)})
+        except WireError:
+            words = f"{kind.name}: wanted a request that fits a frame of 1 MiB, got a larger one or no JSON; send less"
+            raise InvalidError(words, code="request_too_large") from None
         with self._guard:
             try:
                 sock = self._connected(timeout_s or self._timeout_s)
-                send_frame(sock, frame, descriptors)
+                send_encoded(sock, data, descriptors)
                 received = receive_frame(sock, max_descriptors=max_descriptors)
             except (OSError, WireError):
                 self._drop()
                 raise self._unavailable() from None
-            if received is None:
+            if received is None or received[0].get("id") != request_id:
                 self._drop()
+                _close_all(received[1] if received else [])
                 raise self._unavailable()
         answer, fds = received
         if answer.get("ok") is True:
-            return from_json(kind.reply, answer.get("body")), fds
-        for fd in fds:
-            os.close(fd)
+            try:
+                return from_json(kind.reply, answer.get("body")), fds
+            except InvalidError:
+                _close_all(fds)
+                raise
+        _close_all(fds)
         fault = answer.get("error") or {}
         raise error_from_wire(str(fault.get("family")), str(fault.get("code")), str(fault.get("message")))
 
@@ -96,6 +104,11 @@ class WireClient:
 
     def _unavailable(self) -> UnavailableError:
         return UnavailableError(f"{self.path.stem}: wanted an answer, got none; is it running? `enclave demo status`")
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def _stale(sock: socket.socket) -> bool:

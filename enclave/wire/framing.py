@@ -10,6 +10,7 @@ from enclave_kernel.wire import (
     decode,
     encode,
     receive_frame,
+    send_encoded,
     send_frame,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "decode",
     "encode",
     "receive_frame",
+    "send_encoded",
     "send_frame",
 ]

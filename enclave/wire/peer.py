@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 
 from enclave.core.errors import DeniedError, EnclaveError, InvalidError, UnavailableError
 from enclave.runtime.log import Log
-from enclave.wire.framing import VERSION, WireError, receive_frame, send_frame
+from enclave.wire.framing import VERSION, WireError, encode, receive_frame, send_encoded
 from enclave.wire.messages.schema import from_json, request_type, to_json
 
 _UCRED = struct.Struct("3i")
 FRAME_TIMEOUT_S = 600.0
+STRANGER_TIMEOUT_S = 5.0
+ACCEPT_PAUSE_S = 0.1
+MAX_MESSAGE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as a handler sees it: the peer and the descriptors that came along (the handler closes them)."""
+    """One request as a handler sees it: the peer and the descriptors that came along.
+
+    What is still in ``descriptors`` when the handler ends is closed; who keeps or closes one takes it out first.
+    """
 
     peer: Peer
     descriptors: list[int] = field(default_factory=list)
@@ -98,9 +105,17 @@ class WireServer:
         while not self._closed:
             try:
                 sock, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closed:
+                    return
+                # Out of descriptors or memory, or a client gone again: others still want to be served later.
+                self._log.warning("cannot accept", socket=self.path.name, errno=error.errno or 0)
+                time.sleep(ACCEPT_PAUSE_S)
+                continue
             with self._guard:
+                if self._closed:
+                    sock.close()
+                    return
                 self._open.add(sock)
                 self._count += 1
                 number = self._count
@@ -112,6 +127,10 @@ class WireServer:
             sock.settimeout(FRAME_TIMEOUT_S)
             pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             peer = Peer(pid, uid, number)
+            if self._allowed is not None and uid not in self._allowed:
+                sock.settimeout(STRANGER_TIMEOUT_S)  # hears once that it is refused, and holds nothing of ours
+                self._one(sock, peer)
+                return
             while self._one(sock, peer):
                 pass
         except (OSError, WireError) as error:
@@ -136,16 +155,17 @@ class WireServer:
             if isinstance(reply, Reply):
                 sent, reply = reply.descriptors, reply.body
             answer = {"v": VERSION, "id": request_id, "ok": True, "body": to_json(reply)}
+            data = _encoded(answer)
         except EnclaveError as error:
-            for fd in descriptors:
-                _close_quietly(fd)
-            fault = {"family": error.family, "code": error.code, "message": error.message}
-            answer = {"v": VERSION, "id": request_id, "ok": False, "error": fault}
-        try:
-            send_frame(sock, answer, sent)
+            sent = _closed(sent)
+            data = encode({"v": VERSION, "id": request_id, "ok": False, "error": _fault(error)})
         finally:
-            for fd in sent:
-                os.close(fd)
+            _closed(descriptors)
+            descriptors.clear()
+        try:
+            send_encoded(sock, data, sent)
+        finally:
+            _closed(sent)
         return True
 
     def _answer(self, frame: dict[str, Any], call: Call) -> Any:
@@ -192,6 +212,22 @@ def _shut(sock: socket.socket) -> None:
     sock.close()
 
 
-def _close_quietly(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(fd)
+def _encoded(answer: dict[str, Any]) -> bytes:
+    try:
+        return encode(answer)
+    except WireError:
+        words = "answer: wanted one that fits a frame of 1 MiB, got a larger one; ask for less"
+        raise InvalidError(words, code="answer_too_large") from None
+
+
+def _fault(error: EnclaveError) -> dict[str, str]:
+    message = error.message.encode("utf-8", "replace").decode("utf-8")[:MAX_MESSAGE]
+    return {"family": error.family, "code": error.code, "message": message}
+
+
+def _closed(descriptors: Sequence[int]) -> tuple[int, ...]:
+    """Closes them; what is left of them is nothing."""
+    for fd in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    return ()

@@ -54,7 +54,11 @@ def decode(data: bytes) -> dict[str, Any]:
 
 def send_frame(sock: socket.socket, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Sends one frame, with the descriptors attached to its length prefix."""
-    data = encode(value)
+    send_encoded(sock, encode(value), descriptors)
+
+
+def send_encoded(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
+    """As ``send_frame``, for what ``encode`` made."""
     head = _LENGTH.pack(len(data))
     if descriptors:
         rights = array.array("i", descriptors)

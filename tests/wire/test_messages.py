@@ -1,0 +1,90 @@
+"""Messages: nothing unknown, nothing missing, no type but the declared one; for every message there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import enclave.wire.messages
+from enclave.core.errors import InvalidError
+from enclave.wire.messages import schema
+from enclave.wire.messages.schema import from_json, request_type, to_json
+
+for found in pkgutil.iter_modules(enclave.wire.messages.__path__):
+    importlib.import_module(f"enclave.wire.messages.{found.name}")
+REQUESTS = sorted(schema._types, key=lambda cls: request_type(cls).name)
+
+
+def test_every_request_has_a_name_of_its_own():
+    names = [request_type(cls).name for cls in REQUESTS]
+    assert len(names) == len(set(names))
+    assert len(names) > 20
+
+
+@pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
+def test_an_unknown_field_is_an_error_in_every_request(cls):
+    with pytest.raises(InvalidError):
+        from_json(cls, {**dict.fromkeys(f.name for f in dataclasses.fields(cls)), "field_nobody_knows": 1})
+
+
+@pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
+@pytest.mark.parametrize("value", [None, 1, "x", [], True])
+def test_what_is_no_object_is_an_error_in_every_request(cls, value):
+    with pytest.raises(InvalidError):
+        from_json(cls, value)
+
+
+@pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(data=st.data())
+def test_every_request_survives_its_spelling(cls, data):
+    message = data.draw(st.builds(cls, **drawn(cls)))
+    assert from_json(cls, to_json(message)) == message
+
+
+@pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(data=st.data())
+def test_a_wrong_type_in_any_field_is_an_error(cls, data):
+    fields = [f for f in dataclasses.fields(cls) if hint_of(cls, f.name) in (str, int, bool, float)]
+    if not fields:
+        return
+    field = data.draw(st.sampled_from(fields))
+    value = to_json(data.draw(st.builds(cls, **drawn(cls))))
+    value[field.name] = data.draw(st.sampled_from([[], {}, None, object]))
+    with pytest.raises(InvalidError):
+        from_json(cls, value)
+
+
+def hint_of(cls, name):
+    import typing
+
+    return typing.get_type_hints(cls)[name]
+
+
+def drawn(cls):
+    return {f.name: strategy(hint_of(cls, f.name)) for f in dataclasses.fields(cls)}
+
+
+def strategy(hint):
+    import types
+    import typing
+
+    if hint is typing.Any:
+        return st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.none() | strategy(next(a for a in args if a is not type(None)))
+    if origin is tuple:
+        return st.lists(strategy(args[0]), max_size=2).map(tuple)
+    if origin is dict:
+        return st.dictionaries(st.text(max_size=3), strategy(args[1]), max_size=2)
+    if dataclasses.is_dataclass(hint):
+        return st.builds(hint, **drawn(hint))
+    plain = {str: st.text(max_size=5), int: st.integers(), bool: st.booleans(), float: st.floats(allow_nan=False)}
+    return plain[hint]
