@@ -1,0 +1,277 @@
+"""From an identified folder to a sealed candidate: de-identify, check, measure, keep the key back, seal, register.
+
+Identified bytes are read in place and never copied; what stands in ``HOME/identified/<batch>`` meanwhile is already
+de-identified, readable by this process only, and removed at the end, however it ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from enclave.audit.client import AuditClient
+from enclave.core.clock import Clock
+from enclave.core.errors import ConflictError, EnclaveError, IntegrityError, InvalidError, UnavailableError
+from enclave.deid.check import check_output
+from enclave.deid.job import JobResult, JobSpec, run_job
+from enclave.deid.keyring import Keyring, open_keyring
+from enclave.deid.tables import CleanTable
+from enclave.intake.batches import BatchRegister
+from enclave.intake.recipe import IntakeRecipe
+from enclave.intake.series import Collected, collect_series
+from enclave.intake.summary import evidence
+from enclave.keys.files import new_symmetric
+from enclave.keys.uri import file_uri
+from enclave.keys.wrap import open_wrapper
+from enclave.risk.engine import Anonymised, anonymise
+from enclave.runtime.home import Home, ensure_private_dir
+from enclave.runtime.log import Log
+from enclave.sealed.store import SealedStore
+from enclave.sealed.writer import PlainObject, SealedVersion, seal_version
+from enclave.wire.client import WireClient
+from enclave.wire.messages.intake import Batch
+from enclave.wire.messages.registry import RegisterCandidate
+from enclave.wire.messages.vault import StoreMap
+
+ACTOR = "service:intake"
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a registry that restarts is back by then; asking twice is harmless
+_MAP_ROWS = 500  # per message, far below a frame's limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The steps of one batch; each act stands in the ledger before and after it."""
+
+    home: Home
+    register: BatchRegister
+    audit: AuditClient
+    vault: WireClient
+    registry: WireClient
+    clock: Clock
+    notes: Log
+    jobs: int = 1
+
+    def run(self, batch: Batch, recipe: IntakeRecipe, directory: Path) -> None:
+        """Takes one batch to its end: sealed and registered, or failed with nothing left behind."""
+        work = self.work_dir(batch.id)
+        try:
+            ensure_private_dir(work.parent)
+            self._steps(batch, recipe, directory, work)
+        except EnclaveError as error:
+            self._fail(batch, error.message)
+        except Exception as error:  # noqa: BLE001 - the batch fails, the daemon goes on; the text may hold data
+            self.notes.error("batch failed", error, batch=batch.id)
+            self._fail(batch, "Intake failed while doing this; its log says where.")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def work_dir(self, batch_id: str) -> Path:
+        """Where the de-identified files of one batch stand until they are sealed."""
+        return self.home.state("identified") / "work" / batch_id
+
+    def resume_registration(self, batch: Batch) -> None:
+        """A batch that was sealed when the process died: registers what stands in its record."""
+        self._register(batch, batch.summary["content_root"], batch.summary, version=batch.version or 0)
+        self.register.change(batch.id, state="sealed", progress=1.0, message="Registered after a restart.")
+
+    def _fail(self, batch: Batch, message: str) -> None:
+        if self.register.get(batch.id).version is None:
+            self.register.change(batch.id, state="failed", message=message)
+        else:
+            self.register.change(batch.id, message=f"Sealed, but not registered yet: {message} The next start does it.")
+        self.notes.warning("batch did not reach the store", batch=batch.id)
+
+    def _steps(self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path) -> None:
+        keyring = self._keyring(batch.dataset)
+        job, quality = self._deidentify(batch, recipe, directory, work, keyring)
+        self.register.change(batch.id, state="measuring", progress=0.7)
+        measured, tables = self._measure(batch, recipe, job)
+        self._keep_key_back(batch, job)
+        self.register.change(batch.id, state="sealing", progress=0.8)
+        suppressed = _suppressed(job, recipe, measured)
+        series = collect_series(work / "dicom", without=suppressed)
+        summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
+        sealed = self._seal(batch, [*_table_objects(tables, series), *series.objects], summary)
+        self._register(batch, sealed.content_root, summary, version=sealed.version)
+        self.register.change(batch.id, state="sealed", progress=1.0)
+        self.notes.info("batch sealed", batch=batch.id, dataset=batch.dataset, version=sealed.version)
+
+    # ── de-identify ─────────────────────────────────────────────────────────
+
+    def _keyring(self, dataset: str) -> Keyring:
+        path = self.home.key_file(f"pseudonym-{dataset}")
+        if not path.exists():
+            try:
+                new_symmetric(path)
+            except ConflictError:
+                self.notes.info("pseudonym key exists", dataset=dataset)
+        return open_keyring(path)
+
+    def _deidentify(
+        self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path, keyring: Keyring
+    ) -> tuple[JobResult, dict[str, Any]]:
+        detail = {"batch": batch.id, "recipe": recipe.name}
+        with self._act("intake.deidentify", batch, detail) as done:
+            job = run_job(
+                JobSpec(
+                    inputs=[directory],
+                    output=work,
+                    recipe=recipe.deid,
+                    keyring=keyring,
+                    jobs=self.jobs,
+                    progress=self._progress(batch.id),
+                )
+            )
+            quality = check_output(work, against=[directory], keyring=keyring, recipe=recipe.deid)
+            _check_gate(job, quality)
+            done.update({name: job.report[name] for name in ("files_in", "files_out", "quarantined", "table_edition")})
+            done["patients"] = len(job.patients)
+        return job, quality
+
+    def _progress(self, batch_id: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            self.register.note_progress(batch_id, 0.65 * done / max(1, total))
+
+        return tell
+
+    # ── measure ─────────────────────────────────────────────────────────────
+
+    def _measure(self, batch: Batch, recipe: IntakeRecipe, job: JobResult) -> tuple[Anonymised, list[CleanTable]]:
+        detail: dict[str, Any] = {"batch": batch.id}
+        with self._act("intake.measure", batch, detail) as done:
+            table = next((clean for clean in job.tables if clean.name == recipe.risk_table), None)
+            if table is None:
+                raise InvalidError(
+                    f"intake batch: wanted the table {recipe.risk_table}, got none; its risk cannot be measured",
+                    code="risk_table_missing",
+                )
+            measured = anonymise(table.table, recipe.risk)
+            after = measured.assessment_after.k or 0
+            if after < recipe.risk.model.k:
+                raise InvalidError(
+                    f"intake batch: wanted k of at least {recipe.risk.model.k}, got {after}", code="k_not_reached"
+                )
+            done.update(k_before=measured.assessment_before.k or 0, k_after=after, suppressed=int(measured.suppressed))
+        gone = _suppressed(job, recipe, measured)
+        return measured, [_lowered(clean, recipe, measured, gone) for clean in job.tables]
+
+    # ── key back, seal, register ────────────────────────────────────────────
+
+    def _keep_key_back(self, batch: Batch, job: JobResult) -> None:
+        rows = [
+            {"pseudonym": pseudonym, "original_ids": [original], "offset_days": days}
+            for original, (pseudonym, days) in sorted(job.patients.items())
+        ]
+        for at in range(0, len(rows), _MAP_ROWS):
+            message = StoreMap(dataset=batch.dataset, batch=batch.id, rows=tuple(rows[at : at + _MAP_ROWS]))
+            self.vault.call(message, timeout_s=60)
+
+    def _seal(self, batch: Batch, objects: list[PlainObject], summary: dict[str, Any]) -> SealedVersion:
+        with self._act("intake.seal", batch, {"batch": batch.id}) as done:
+            sealed = seal_version(
+                SealedStore(self.home.state("sealed")),
+                dataset=batch.dataset,
+                objects=objects,
+                wrapper=open_wrapper(file_uri(self.home.root / "keys" / "kek.pub")),
+                at=self.clock.now(),
+            )
+            summary["content_root"] = sealed.content_root  # remembered first: a restart then registers what is sealed
+            self.register.change(batch.id, version=sealed.version, summary=summary, progress=0.95)
+            done.update(objects=sealed.objects, bytes=sealed.bytes, content_root=sealed.content_root)
+        return sealed
+
+    def _register(self, batch: Batch, content_root: str, summary: dict[str, Any], *, version: int) -> None:
+        message = RegisterCandidate(
+            dataset=batch.dataset,
+            version=version,
+            content_root=content_root,
+            summary=summary,
+            steward=batch.submitted_by,
+        )
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                self.registry.call(message, timeout_s=30)
+            except UnavailableError:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return
+
+    @contextmanager
+    def _act(self, kind: str, batch: Batch, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Intent before, outcome after. What the block puts into the dict goes into the outcome's detail."""
+        fields: dict[str, Any] = {"actor": ACTOR, "role": "service", "dataset": batch.dataset, "ticket": batch.id}
+        self.audit.record(kind, outcome="intent", detail=detail, **fields)
+        done: dict[str, Any] = dict(detail)
+        try:
+            yield done
+        except BaseException as error:
+            reason = error.code if isinstance(error, EnclaveError) else "unexpected"
+            self.audit.record(kind, outcome="failed", reason=reason, detail=detail, **fields)
+            raise
+        self.audit.record(kind, outcome="ok", detail=done, **fields)
+
+
+def _check_gate(job: JobResult, quality: dict[str, Any]) -> None:
+    if job.report.get("pixels_not_cleaned"):
+        raise InvalidError("intake batch: wanted pixel checks, got a run without them", code="pixels_not_cleaned")
+    failed = [check["id"] for check in quality["checks"] if not check["ok"]]
+    if failed:
+        raise IntegrityError(
+            f"intake batch: wanted every check to pass, got findings in {', '.join(failed)}; nothing was sealed",
+            code="quality_gate",
+        )
+    if job.report["canaries"]["found"]:
+        raise IntegrityError(
+            "intake batch: wanted no canary to survive, got some; nothing was sealed", code="canary_survived"
+        )
+    if not job.report["files_out"]:
+        raise InvalidError("intake batch: wanted files that could be cleaned, got none", code="nothing_left")
+
+
+def _suppressed(job: JobResult, recipe: IntakeRecipe, measured: Anonymised) -> frozenset[str]:
+    """The pseudonyms that are in the measured table before and not after: their data leave with them."""
+    link = recipe.deid.tables[recipe.risk_table].of_role("link")[0]
+    before = next(clean.table for clean in job.tables if clean.name == recipe.risk_table)
+    return frozenset(before.column(link).to_pylist()) - frozenset(measured.table.column(link).to_pylist())
+
+
+def _lowered(clean: CleanTable, recipe: IntakeRecipe, measured: Anonymised, gone: frozenset[str]) -> CleanTable:
+    if clean.name == recipe.risk_table:
+        return CleanTable(clean.name, measured.table, clean.counts)
+    links = recipe.deid.tables[clean.name].of_role("link")
+    if not links or not gone:
+        return clean
+    keep = pa.array([patient not in gone for patient in clean.table.column(links[0]).to_pylist()])
+    return CleanTable(clean.name, clean.table.filter(keep), clean.counts)
+
+
+def _table_objects(tables: list[CleanTable], series: Collected) -> list[PlainObject]:
+    named = {clean.name: clean.table for clean in tables}
+    if series.index:
+        named["imaging"] = pa.Table.from_pylist(series.index)
+    return [
+        PlainObject(
+            name=f"tables/{name}",
+            kind="table",
+            header={"rows": table.num_rows, "columns": table.column_names},
+            chunks=_arrow_file(table),
+        )
+        for name, table in named.items()
+    ]
+
+
+def _arrow_file(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_file(sink, plain.schema) as writer:
+        writer.write_table(plain)
+    return bytes(sink.getvalue())

@@ -1,0 +1,78 @@
+"""`enclave-vaultd`: takes the key back to patients, counts it, and gives it to nobody but break-glass."""
+
+from __future__ import annotations
+
+import os
+
+from enclave.audit.client import AuditClient
+from enclave.core.clock import Clock
+from enclave.core.errors import EnclaveError
+from enclave.core.ids import check_name, check_token_id
+from enclave.keys.box import open_box
+from enclave.keys.uri import file_uri
+from enclave.reidentification.key_map import KeyMap, parse_entry
+from enclave.runtime.clock import SystemClock
+from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.log import Log
+from enclave.wire.messages.schema import Done
+from enclave.wire.messages.vault import AskState, StoreMap, VaultState
+from enclave.wire.peer import Call, WireServer
+
+_INTAKE = "service:intake"
+
+
+class VaultDaemon:
+    """The re-identification vault behind one socket; only daemons of this enclave may ask."""
+
+    def __init__(self, home: Home, *, log: Log, clock: Clock | None = None) -> None:
+        ensure_private_dir(home.run_dir, mode=0o711)
+        self._audit = AuditClient(home.socket("auditd"), clock=clock or SystemClock())
+        self._map = KeyMap(home.state("vault"), box=open_box(file_uri(home.key_file("vault"))))
+        uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
+        self._server = WireServer(
+            home.socket("vaultd"),
+            {StoreMap: self._store, AskState: self._state},
+            log=log,
+            allowed_uids=uids,
+            mode=0o600 if len(uids) == 1 else 0o666,
+        )
+
+    def start(self) -> None:
+        """Listens from now on."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stops listening; what was answered is durable."""
+        self._server.close()
+        self._audit.close()
+
+    def _store(self, message: StoreMap, _call: Call) -> Done:
+        check_name(message.dataset, what="dataset")
+        check_token_id(message.batch, what="intake batch")
+        detail = {"batch": message.batch, "rows": len(message.rows)}
+        self._record("intent", message, detail)
+        try:
+            subjects = self._map.merge(message.dataset, tuple(map(parse_entry, message.rows)))
+        except EnclaveError as error:
+            self._record("failed", message, detail, reason=error.code)
+            raise
+        except OSError:
+            self._record("failed", message, detail, reason="disk")
+            raise
+        self._record("ok", message, {**detail, "subjects": subjects})
+        return Done()
+
+    def _record(self, outcome: str, message: StoreMap, detail: dict[str, object], *, reason: str | None = None) -> None:
+        self._audit.record(
+            "vault.store",
+            actor=_INTAKE,
+            role="service",
+            outcome=outcome,
+            reason=reason,
+            dataset=message.dataset,
+            ticket=message.batch,
+            detail=detail,
+        )
+
+    def _state(self, _message: AskState, _call: Call) -> VaultState:
+        return VaultState(datasets=self._map.counts())
