@@ -20,7 +20,7 @@ def format_time(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds and ``Z``: sorts as text as it sorts in time."""
     if at.tzinfo is None:
         raise InvalidError("time: wanted an aware datetime, got one without a zone")
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:
