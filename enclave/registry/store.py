@@ -13,7 +13,7 @@ from enclave.core.errors import ConflictError, UnavailableError
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
-create table meta (key text primary key, value text not null) strict;
+create table if not exists meta (key text primary key, value text not null) strict;
 create table projects (
     name text primary key, title text not null, purpose text not null,
     state text not null check (state in ('open', 'closed', 'frozen')),
@@ -70,6 +70,8 @@ class RegistryStore:
             raise ConflictError(
                 f"registry state: wanted layout {SCHEMA_VERSION} or older, got {found}; use the newer release"
             )
+        if found == SCHEMA_VERSION:
+            self._db.execute(_SCHEMA.split(";")[0])  # homes of the first days lack it
         if found == 0:
             with self.transaction():
                 for statement in _SCHEMA.split(";"):

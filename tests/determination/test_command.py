@@ -1,0 +1,130 @@
+"""``enclave determination`` without an enclave: draft, sign, verify, one byte changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.cli.main import main
+from enclave.keys.files import new_ed25519
+
+ROOT = "ab" * 32
+D_TOML = """
+[expert]
+principal = "edgar"
+name = "Edgar Example"
+qualification = "statistician"
+independence = "no part in the study"
+engagement = "E-1"
+[release]
+model = "enclave"
+recipients = ["demo"]
+[validity]
+days = 30
+not_before = "2026-01-01T00:00:00Z"
+"""
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*argv: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["enclave", *map(str, argv)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A signed certificate ``C.json`` and the expert's public key ``edgar.pub``."""
+    monkeypatch.setenv("ENCLAVE_HOME", str(tmp_path / "no-home"))
+    (tmp_path / "D.toml").write_text(D_TOML)
+    (tmp_path / "A.json").write_text('{"k": 11}')
+    new_ed25519(tmp_path / "edgar.key")
+    files = ("--assessment", tmp_path / "A.json", "--config", tmp_path / "D.toml", "--output", tmp_path / "C.json")
+    assert run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella") == 0
+    assert run("determination", "sign", tmp_path / "C.json", "--key", f"file:{tmp_path / 'edgar.key'}", "--yes") == 0
+    return tmp_path
+
+
+def verify(run: Run, folder: Path, *options: object) -> tuple[int, Any]:
+    out = folder / "v.json"
+    out.unlink(missing_ok=True)
+    asked = ("determination", "verify", folder / "C.json", "--trust", folder / "edgar.pub", "--json", out)
+    code = run(*asked, *options)
+    return code, json.loads(out.read_text("utf-8")) if out.exists() else None
+
+
+@pytest.mark.row("S13.7")
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (("--root", ROOT, "--at", "2026-01-02T00:00:00Z"), 0, "ok"),
+        (("--root", ROOT.upper(), "--at", "2026-01-02T00:00:00Z"), 0, "ok"),
+        (("--root", ROOT, "--at", "2025-12-31T00:00:00Z"), 10, "not_yet_valid"),
+        (("--root", ROOT, "--at", "2026-01-31T00:00:00Z"), 10, "expired"),
+        (("--root", "cd" * 32, "--at", "2026-01-02T00:00:00Z"), 15, "other_root"),
+    ],
+)
+def test_verify_answers_with_its_exit_code(run: Run, folder: Path, options: Any, code: int, reason: str) -> None:
+    found = verify(run, folder, *options)
+    assert found == (code, {"valid": code == 0, "reason": reason, "expires": "2026-01-31T00:00:00.000000Z"})
+
+
+def test_verify_knows_revocation_and_other_keys(run: Run, folder: Path) -> None:
+    certificate = json.loads((folder / "C.json").read_text("utf-8"))["certificate"]["id"]
+    (folder / "revoked.json").write_text(json.dumps([certificate]))
+    at = ("--root", ROOT, "--at", "2026-01-02T00:00:00Z")
+    assert verify(run, folder, *at, "--revoked", folder / "revoked.json")[1]["reason"] == "revoked"
+    new_ed25519(folder / "other.key")
+    code, found = verify(run, folder, *at, "--trust", folder / "other.pub")
+    assert (code, found["reason"]) == (15, "untrusted_expert")
+
+
+def test_verify_without_a_list_trusts_nobody(run: Run, folder: Path) -> None:
+    out = folder / "v.json"
+    assert run("determination", "verify", folder / "C.json", "--root", ROOT, "--json", out) == 15
+    assert json.loads(out.read_text("utf-8"))["reason"] == "untrusted_expert"
+
+
+@pytest.mark.parametrize("place", [0, 1, 40, -2, -1])
+def test_one_byte_changed_is_altered(run: Run, folder: Path, place: int) -> None:
+    data = bytearray((folder / "C.json").read_bytes())
+    data[place] ^= 1
+    (folder / "C.json").write_bytes(bytes(data))
+    code, found = verify(run, folder, "--root", ROOT, "--at", "2026-01-02T00:00:00Z")
+    assert (code, found) == (15, {"valid": False, "reason": "altered", "expires": None})
+
+
+def test_sign_shows_the_text_and_asks(run: Run, folder: Path, capsys: Any, monkeypatch: Any) -> None:
+    import io
+
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "E.json")
+    run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella")
+    key = ("--key", f"file:{folder / 'edgar.key'}")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("no\n"))
+    assert run("determination", "sign", folder / "E.json", *key) == 10
+    assert b"signature" not in (folder / "E.json").read_bytes()
+    told = capsys.readouterr().err
+    assert "SHA-256 of the canonical text" in told
+    assert ROOT in told
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    assert run("determination", "sign", folder / "E.json", *key) == 0
+    assert run("determination", "sign", folder / "E.json", *key, "--yes") == 13
+
+
+def test_usage_and_missing_files(run: Run, folder: Path) -> None:
+    assert run("determination", "verify", folder / "C.json") == 2
+    assert run("determination", "verify", folder / "nowhere.json", "--root", ROOT) == 11
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "C.json")
+    assert run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella") == 13
+    assert run("determination", "draft", "demo-ct", *files, "--root", ROOT, "--steward", "stella") == 12
