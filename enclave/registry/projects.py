@@ -13,6 +13,7 @@ from enclave.wire.messages.registry import Project, ProjectList, ProjectStanding
 
 MEMBER_ROLES: Final = frozenset({"researcher"})
 MISSING: Final = "missing"
+REPORTS: Final = "service:reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,13 @@ class Projects:
         return self.acts.perform(act, lambda: self._question(actor, name, person=person), delete)
 
     def of_person(self, person: str) -> ProjectList:
-        """The open projects that ``person`` is a member of."""
+        """The open projects that ``person`` is a member of; the report service works for every open one."""
         check_principal(person)
         rows = self.acts.store.rows(
-            "select p.name from projects p join members m on m.project = p.name "
-            "where m.person = ? and p.state = 'open' order by p.name",
+            "select name from projects p where state = 'open' and (?1 = ?2 or exists "
+            "(select 1 from members m where m.project = p.name and m.person = ?1)) order by name",
             person,
+            REPORTS,
         )
         return ProjectList(projects=tuple(self.get(row["name"]) for row in rows))
 

@@ -263,6 +263,8 @@ def test_facts_about_nothing_say_missing_and_a_stranger_sees_no_datasets(stand: 
     assert stand.ask(m.AskProjectDatasets(person="rosa", project="demo")).versions
     assert stand.ask(m.AskProjectDatasets(person="service:reports", project="demo")).versions
     assert not stand.ask(m.AskProjectDatasets(person="ruth", project="demo")).versions
+    assert [one.name for one in stand.ask(m.ProjectsOf(person="service:reports")).projects] == ["demo"]
+    assert stand.ask(m.ProjectsOf(person="service:intake")).projects == ()
     standing = stand.ask(m.AskProjectStanding(person="rosa", project="demo"))
     assert (standing.state, standing.member_role) == ("open", "researcher")
 
