@@ -22,6 +22,7 @@ PREFIX: Final = "/services/console/"
 CLIENT_ID: Final = "service-console"
 ACCESS_SCOPE: Final = "access:services!service=console"
 _ID: Final = r"([0-9a-f]{32})"
+_NAME: Final = r"([A-Za-z0-9._ %-]{1,400})"  # a plain base name, as the airlock takes it; a space comes as %20
 _HERE: Final = Path(__file__).parent
 
 
@@ -64,8 +65,8 @@ def _routes() -> list[tuple[Any, ...]]:
         (f"egress/{_ID}/vote", egress.EgressVote),
         (f"egress/{_ID}/withdraw", egress.EgressWithdraw),
         (f"egress/{_ID}/deliver", egress.EgressDeliver),
-        (f"egress/{_ID}/look/([0-9]{{1,2}})", egress.EgressLook),
-        (f"egress/{_ID}/picture/([0-9]{{1,2}})", egress.EgressPicture),
+        (f"egress/{_ID}/look/{_NAME}", egress.EgressLook),
+        (f"egress/{_ID}/picture/{_NAME}", egress.EgressPicture),
         ("datasets", releases.Datasets),
         ("releases", releases.Releases),
         ("releases/request", releases.RequestRelease),

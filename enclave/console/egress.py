@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-from http import HTTPStatus
-from typing import Any
-
-from tornado.web import HTTPError
+from urllib.parse import quote
 
 from enclave.console.pages import Page
+from enclave.disclosure.filetypes import type_by_name
 from enclave.wire.messages import airlock as messages
 
 PICTURES = frozenset({"png", "jpeg"})
@@ -32,7 +30,7 @@ class EgressPage(Page):
     async def get(self, request_id: str) -> None:
         """The page."""
         found = await self.ask("airlockd", messages.ShowRequest(token=self.token, id=request_id))
-        self.show("egress_page.html", r=found, own=found.author == self.actor.name, pictures=PICTURES)
+        self.show("egress_page.html", r=found, own=found.author == self.actor.name)
 
 
 class EgressVote(Page):
@@ -72,31 +70,22 @@ class EgressDeliver(Page):
 class EgressLook(Page):
     """A preview as a piece of the page; looking is an event, so it is asked for, not loaded with the page."""
 
-    async def get(self, request_id: str, number: str) -> None:
+    async def get(self, request_id: str, name: str) -> None:
         """The fragment; a picture is fetched by the browser from ``EgressPicture``."""
-        file = await self._file(request_id, int(number))
-        if file.type in PICTURES:
-            source = self.url("egress", request_id, "picture", number)
-            self.show("egress_look.html", picture=source, text="", file=file)
+        if type_by_name(name) in PICTURES:
+            self.show("egress_look.html", picture=self.url("egress", request_id, "picture", quote(name)), name=name)
             return
-        shown = await self.ask("airlockd", messages.Preview(token=self.token, id=request_id, name=file.name))
+        shown = await self.ask("airlockd", messages.Preview(token=self.token, id=request_id, name=name))
         text = base64.b64decode(shown.data).decode("utf-8", "replace") if shown.mime == "text/plain" else ""
-        self.show("egress_look.html", picture="", text=text, file=file)
-
-    async def _file(self, request_id: str, number: int) -> Any:
-        found = await self.ask("airlockd", messages.ShowRequest(token=self.token, id=request_id))
-        if not 0 <= number < len(found.files):
-            raise HTTPError(HTTPStatus.NOT_FOUND)
-        return found.files[number]
+        self.show("egress_look.html", picture="", text=text, name=name)
 
 
-class EgressPicture(EgressLook):
+class EgressPicture(Page):
     """The marked rendering of one picture."""
 
-    async def get(self, request_id: str, number: str) -> None:
+    async def get(self, request_id: str, name: str) -> None:
         """PNG bytes, or the words why there is none."""
-        file = await self._file(request_id, int(number))
-        shown = await self.ask("airlockd", messages.Preview(token=self.token, id=request_id, name=file.name))
+        shown = await self.ask("airlockd", messages.Preview(token=self.token, id=request_id, name=name))
         self.set_header("Content-Type", shown.mime + ("; charset=utf-8" if shown.mime == "text/plain" else ""))
         self.finish(base64.b64decode(shown.data))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -124,7 +125,7 @@ def cell_words(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:12] + "…"
+    return text[:8] + "…" if len(text) > 60 or re.fullmatch(r"[0-9a-f]{24,}", text) else text
 
 
 def flat(value: Any, *, depth: int = 3) -> list[tuple[str, str]]:

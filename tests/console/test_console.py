@@ -126,7 +126,7 @@ def test_a_preview_is_asked_for_and_shown_as_a_marked_rendering(console: Any) ->
     token = re.search(r'"X-Xsrftoken": "([^"]+)"', page)
     assert token
     status, _, piece = browser.open(
-        f"egress/{request}/look/0", Sec_Fetch_Mode="cors", X_Xsrftoken=token.group(1), HX_Request="true"
+        f"egress/{request}/look/note.txt", Sec_Fetch_Mode="cors", X_Xsrftoken=token.group(1), HX_Request="true"
     )
     assert status == 200
     assert "mean &lt;b&gt;4.5" in piece
@@ -136,9 +136,9 @@ def test_a_preview_is_asked_for_and_shown_as_a_marked_rendering(console: Any) ->
 def test_a_picture_preview_is_a_png_that_is_not_the_file(console: Any) -> None:
     request = console.airlock.submit().id
     browser = console.browser("olga")
-    status, headers, data = browser.open_bytes(f"egress/{request}/picture/0", Sec_Fetch_Mode="no-cors")
+    status, headers, data = browser.open_bytes(f"egress/{request}/picture/figure.png", Sec_Fetch_Mode="no-cors")
     assert (status, headers["Content-Type"], data[:4]) == (200, "image/png", b"\x89PNG")
-    assert browser.open(f"egress/{request}/picture/7")[0] == 404
+    assert browser.open(f"egress/{request}/picture/other.png")[0] == 404
 
 
 def test_text_of_an_author_is_shown_as_text(console: Any) -> None:
