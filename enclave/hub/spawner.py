@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -43,17 +43,25 @@ ENVIRONMENT = frozenset(
 class GateServer(Server):
     """A server behind a Unix socket. JupyterHub's own client lower-cases the socket's path, so we ask ourselves."""
 
+    ended: Callable[[], Awaitable[int | None]] | None = None
+
     async def wait_up(self, timeout: float = 10, *, extra_path: str = "", **_: Any) -> Any:  # noqa: ASYNC109 - the Hub's signature
-        """Waits until the server behind the gate answers; any status below 500 will do."""
+        """Waits until the server behind the gate answers; any status below 500 will do. Gives up when it ended."""
         path = unquote(urlsplit(self.connect_url).netloc)
         end = time.monotonic() + timeout
         while True:
             answer = await _ask(path, f"{self.base_url}{extra_path}")
             if answer is not None and answer.status < 500:
                 return answer
+            if self.ended is not None and await self.ended() is not None:
+                raise SpawnException(
+                    "Server: wanted it ready, got an end; try again, and tell the operator if it stays so",
+                    reason="server_ended",
+                    status_code=503,
+                )
             if time.monotonic() > end:
                 raise TimeoutError(f"server did not answer within {timeout} s")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
 
 class GateAnswer:
@@ -84,6 +92,7 @@ class EnclaveSpawner(Spawner):
             server = self._server = GateServer(orm_server=server.orm_server)
         if not server.connect_url:
             server.connect_url = self.gate_url
+            server.ended = self.poll
         return server
 
     @server.setter

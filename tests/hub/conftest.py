@@ -88,6 +88,7 @@ class StandIn:
     home: Home
     place: Path
     started: list[StartServer] = field(default_factory=list)
+    broken: bool = False
     running: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
 
     def start_server(self, message: StartServer, call: Call) -> ServerReply:
@@ -113,6 +114,8 @@ class StandIn:
             "JUPYTERHUB_API_URL": api,
             "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{message.person}/activity",
         }
+        if self.broken:
+            python = [sys.executable, "-c", "raise SystemExit(3)"]
         argv = [*python, "jupyterhub.singleuser", f"--config={SERVER_CONFIG}", "--allow-root"]
         processes.append(subprocess.Popen(argv, env=environment, cwd=folder / "home"))
         self.running[server] = processes

@@ -11,7 +11,7 @@ import pytest
 import websocket
 
 from enclave.cli import demo_people
-from enclave.core.errors import DeniedError
+from enclave.core.errors import DeniedError, UnavailableError
 from enclave.hub.roles_config import client_scopes
 from enclave.identity.hub import HubIdentity
 from enclave.policy.model import Actor
@@ -170,6 +170,29 @@ def test_another_person_does_not_get_into_the_server(door: Any, rosa: Any) -> No
     answer = olga.get("/user/rosa/lab")
     assert answer.status_code in (403, 404)
     assert "jupyter-config-data" not in answer.text
+
+
+def test_signing_out_is_an_event_and_ends_the_session(door: Any) -> None:
+    hana = demo_people.sign_in(door.home, "hana")
+    hana.get("/hub/home")
+    assert hana.get("/hub/logout").status_code == 200
+    assert door.events(kind="login.out", actor="hana")
+    assert hana.get("/hub/api/user").status_code == 403
+
+
+def test_a_server_that_ends_while_it_starts_is_told_at_once(door: Any) -> None:
+    stand_in = door.launcher
+    stand_in.broken = True
+    try:
+        session = demo_people.sign_in(door.home, "rosa")
+        session.get("/hub/home")
+        if session.get_json("/hub/api/users/rosa").get("servers"):
+            session.delete("/hub/api/users/rosa/server")
+            assert eventually(lambda: not session.get_json("/hub/api/users/rosa").get("servers"))
+        with pytest.raises(UnavailableError):
+            demo_people.start_server(session)
+    finally:
+        stand_in.broken = False
 
 
 def test_nobody_signs_in_while_the_ledger_is_down(door: Any) -> None:
