@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
+from enclave.broker.facts import may_open as decide_lease
 from enclave.core.errors import ConflictError, DeniedError, IntegrityError, InvalidError, UnavailableError
-from enclave.governance.facts import lease_question
-from enclave.policy.decide import decide
 from enclave.policy.model import Actor
 from enclave.wire.messages import registry as m
 
@@ -17,8 +16,8 @@ ROSA = Actor("rosa", frozenset({"researcher"}))
 
 def may_open(stand: Any, *, actor: Actor = ROSA, project: str = "demo", version: int | None = None) -> str:
     reply = stand.facts(person=actor.name, project=project, version=version)
-    resource, facts = lease_question(reply, person=actor.name, project=project)
-    return decide(actor, "dataset.open", resource, facts, stand.clock.now()).reason
+    (role,) = actor.roles
+    return decide_lease(reply, person=actor.name, role=role, project=project, at=stand.clock.now()).reason
 
 
 @pytest.mark.row("S13.1")
