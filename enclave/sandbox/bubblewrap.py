@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from enclave.sandbox.runtime_mounts import Runtime, under_usr
+from enclave.sandbox.runtime_mounts import Runtime, library_path, under_usr
 
 INNER = "/run/enclave-runtime"
 INNER_PYTHON = f"{INNER}/env/bin/python"

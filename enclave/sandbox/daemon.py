@@ -113,17 +113,18 @@ class LauncherDaemon:
     # ── sockets bound to a person ───────────────────────────────────────────
 
     def _open_person(self, message: launcher.OpenPersonSocket, call: Call) -> launcher.PersonSocket:
-        return self._open(self._resolve(message.token).name, call.peer)
+        actor = self._resolve(message.token)
+        return self._open(actor.name, call.peer, operator="operator" in actor.roles)
 
     def _open_service(self, message: launcher.OpenServiceSocket, call: Call) -> launcher.PersonSocket:
         return self._open(SERVICE_PREFIX + check_name(message.service, what="service"), call.peer)
 
-    def _open(self, person: str, peer: Peer) -> launcher.PersonSocket:
+    def _open(self, person: str, peer: Peer, *, operator: bool = False) -> launcher.PersonSocket:
         check_principal(person)
         owner_id = secrets.token_hex(16)
         folder = make_dir(self._places.run / "persons" / short(owner_id), mode=0o711)
         front = make_dir(folder / "kernels", mode=0o711)
-        owner = Owner(id=owner_id, person=person, front=front, view=str(front))
+        owner = Owner(id=owner_id, person=person, front=front, view=str(front), operator=operator)
         path = folder / "launcher.sock"
         server = self._serve(path, owner, frozenset({peer.uid}))
         with self._guard:
@@ -138,7 +139,9 @@ class LauncherDaemon:
             launcher.PollKernel: lambda m, _: kernels.poll(owner, m.kernel),
             launcher.InterruptKernel: lambda m, _: _done(kernels.interrupt, owner, m.kernel, signal.SIGINT),
             launcher.RestartKernel: lambda m, _: kernels.restart(owner, m.kernel),
+            launcher.KillKernel: lambda m, _: _done(kernels.kill, owner, m.kernel),
             launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel),
+            launcher.ListOwnKernels: lambda _m, _c: kernels.list(owner=owner),
         }
         server = WireServer(path, handlers, log=self._log, allowed_uids=uids, mode=0o666)
         server.start()

@@ -40,6 +40,7 @@ class Owner:
     person: str
     front: Path
     view: str
+    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

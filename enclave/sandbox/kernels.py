@@ -108,10 +108,27 @@ class Kernels:
             self._bring_up(kernel, restart=True)
         return launcher.KernelReply(kernel=kernel.id, connection=kernel.connection)
 
+    def kill(self, owner: Owner, kernel_id: str) -> None:
+        """Ends the sandbox at once; the tap stays for a restart."""
+        kernel = self._of(owner, kernel_id)
+        kernel.end_reason = kernel.end_reason or "stopped"
+        sandbox = kernel.sandbox
+        if sandbox is not None:
+            sandbox.kill()
+        with kernel.guard:
+            self._take_down(kernel, "stopped")
+
     def stop(self, owner: Owner, kernel_id: str) -> None:
-        """Ends kernel and tap; asking twice is fine."""
-        with contextlib.suppress(NotFoundError):
-            self._remove(self._of(owner, kernel_id), "stopped")
+        """Ends kernel and tap; asking twice is fine. An operator may end anybody's, which is an event of its own."""
+        with self._guard:
+            kernel = self._by_id.get(kernel_id)
+        if kernel is None or not _may_end(owner, kernel):
+            return
+        if kernel.owner.person != owner.person:
+            self._shop.audit.record(
+                "kernel.end", actor=owner.person, role="operator", kernel=kernel.id, project=kernel.rights.project
+            )
+        self._remove(kernel, "stopped")
 
     def stop_all_of(self, owner_id: str, reason: str) -> int:
         """Ends all kernels of one socket; returns how many there were."""
@@ -134,12 +151,14 @@ class Kernels:
         if sandbox is not None:
             sandbox.kill()
 
-    def list(self) -> launcher.KernelListReply:
-        """All that run."""
+    def list(self, *, owner: Owner | None = None) -> launcher.KernelListReply:
+        """All that run; of ``owner`` only what that person may know."""
         rows = []
         for kernel in self._all():
             sandbox = kernel.sandbox
             if sandbox is None or kernel.exit_code is not None:
+                continue
+            if owner is not None and not _may_end(owner, kernel):
                 continue
             rows.append(
                 launcher.KernelInfo(
@@ -323,6 +342,10 @@ class Kernels:
 
     def _now(self) -> str:
         return format_time(self._shop.clock.now())
+
+
+def _may_end(owner: Owner, kernel: Kernel) -> bool:
+    return kernel.owner.person == owner.person or owner.operator
 
 
 def _ask(socket: Path, *messages: Any) -> None:

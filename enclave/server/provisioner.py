@@ -17,6 +17,7 @@ from enclave.wire.client import WireClient
 from enclave.wire.messages.launcher import (
     InterruptKernel,
     KernelReply,
+    KillKernel,
     PollKernel,
     RestartKernel,
     StartKernel,
@@ -87,12 +88,10 @@ class EnclaveProvisioner(KernelProvisionerBase):
             await self.kill()
 
     async def kill(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - jupyter_client's signature
-        """Ends the kernel; before a restart its tap stays, and the restart itself ends the sandbox."""
-        if self.kernel is None or self.ended:
-            return
-        if not restart:
-            await self._ask_quietly(StopKernel(kernel=self.kernel))
-        self.ended = True
+        """Ends the sandbox; its tap stays until ``cleanup``, for jupyter_client also kills before a restart."""
+        del restart
+        if self.has_process:
+            await self._ask_quietly(KillKernel(kernel=str(self.kernel)))
 
     async def terminate(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - jupyter_client's signature
         """As ``kill``: a sandbox needs no grace."""

@@ -97,6 +97,25 @@ class Stand:
         """A socket bound to ``service:reports``; it lives as long as this stand's client."""
         return Path(self.client.call(launcher.OpenServiceSocket(service="reports")).socket)
 
+    def limits(self) -> str:
+        """``cgroup1``, ``cgroup2`` or ``rlimits``."""
+        (event, *_) = self.ledger.events(kind="kernel.start", outcome="intent")
+        return str(event["detail"]["limits"])
+
+    def descendants(self) -> list[int]:
+        """All processes below the launcher."""
+        return descendants(self.process.pid)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children, and so on, of all threads."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
 
 def start_launcher(home: Any, *, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Any:
     """`enclave-launcherd` for ``home``; ready when its socket answers."""

@@ -179,7 +179,7 @@ class Tap:
             if error is None:
                 running.started = time.monotonic()
                 self._background_bytes = 0
-                self._send_back("shell", message)
+                self._send_back("shell", _for_kernel(message, rule))
             else:
                 self._refused(running, error)
 
@@ -304,6 +304,14 @@ class Tap:
             except zmq.Again:
                 return
             handle(frames)
+
+
+def _for_kernel(message: Message, rule: Rule) -> Message:
+    """What waits behind a failed cell waits here, so here it is aborted; a kernel that did it too would hit the next
+    cell by chance."""
+    if rule.kind != "cell.execute":
+        return message
+    return message.with_content({**message.content, "stop_on_error": False})
 
 
 def _without_hidden(content: dict[str, Any]) -> dict[str, Any]:

@@ -190,6 +190,20 @@ class RestartKernel:
     kernel: str
 
 
+@request("kernel.kill", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillKernel:
+    """Ends the sandbox at once; tap and endpoints stay for a restart."""
+
+    kernel: str
+
+
+@request("kernel.list", reply=KernelListReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOwnKernels:
+    """This person's kernels; for an operator everybody's."""
+
+
 @request("kernel.stop", reply=Done)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopKernel:

@@ -1,0 +1,103 @@
+"""``enclave kernel``: notebooks in sandboxed kernels from the shell, under one's own name."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.core.errors import EnclaveError, NotFoundError
+from enclave.runtime.home import Home
+from enclave.wire.client import WireClient
+from enclave.wire.messages import launcher
+
+app = typer.Typer(no_args_is_help=True, help="Run notebooks in sandboxed kernels; list and end kernels.")
+
+
+class CellFailedError(EnclaveError):
+    """A cell of a notebook failed; the output file shows which and how."""
+
+    family = "cell_failed"
+    exit_code = 3
+
+
+@contextlib.contextmanager
+def person_socket(home: Home) -> Iterator[Path]:
+    """A launcher socket bound to the signed-in person; it and its kernels end with this block."""
+    from enclave.cli.session import read_token
+
+    client = WireClient(home.socket("launcherd"))
+    try:
+        yield Path(client.call(launcher.OpenPersonSocket(token=read_token(home))).socket)
+    finally:
+        client.close()
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="The notebook to run.")],
+    project: Annotated[str, typer.Option(help="The project it works for.")],
+    output: Annotated[Path, typer.Option(help="Where the executed notebook goes.")],
+    home: HomeOption = None,
+    timeout_s: Annotated[int, typer.Option("--timeout", help="Longest time of one cell in seconds.")] = 3600,
+) -> None:
+    """Run NOTEBOOK in a kernel of your own; every cell is recorded. Exit 3 when a cell failed."""
+    if not notebook.is_file():
+        raise NotFoundError(f"notebook {notebook}: wanted a file, got none")
+    with person_socket(home_of(home)) as socket:
+        execute(notebook, output, socket=socket, project=project, timeout_s=timeout_s)
+    words().print(f"Wrote {output}.")
+
+
+def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout_s: int) -> None:
+    """Runs all cells; ``output`` is written in any case. Raises ``CellFailedError``."""
+    import nbformat
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    from enclave.server.kernelspecs import KERNEL_NAME, EnclaveKernelSpecManager
+
+    os.environ |= {"ENCLAVE_LAUNCHER_SOCKET": str(socket), "ENCLAVE_PROJECT": project}
+    document: Any = nbformat.read(notebook, as_version=4)
+    manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=EnclaveKernelSpecManager())
+    client = NotebookClient(document, km=manager, kernel_name=KERNEL_NAME, timeout=timeout_s)
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise CellFailedError(
+            f"notebook {notebook.name}: wanted all cells to run, got {type(error).__name__}; {output} shows where"
+        ) from None
+    finally:
+        nbformat.write(document, output)
+
+
+@app.command("list")
+def list_kernels(home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Your running kernels; an operator sees everybody's."""
+    with person_socket(home_of(home)) as socket:
+        kernels = WireClient(socket).call(launcher.ListOwnKernels()).kernels
+    if json_path:
+        write_json([dataclasses.asdict(one) for one in kernels], json_path)
+        return
+    for one in kernels:
+        words().print(f"{one.kernel}  {one.person}  {one.project}  uid {one.host_uid}  since {one.started}")
+    words().print(f"{len(kernels)} kernels")
+
+
+@app.command()
+def kill(kernel: Annotated[str, typer.Argument(help="The kernel's id.")], home: HomeOption = None) -> None:
+    """End one of your kernels; an operator may end anybody's."""
+    with person_socket(home_of(home)) as socket:
+        client = WireClient(socket)
+        known = {one.kernel for one in client.call(launcher.ListOwnKernels()).kernels}
+        if kernel not in known:
+            raise NotFoundError("kernel: wanted one of yours that runs, got another id; see `enclave kernel list`")
+        client.call(launcher.StopKernel(kernel=kernel))
+    words().print("Ended.")
