@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -65,7 +66,17 @@ class AuditDaemon:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Opens the store, repairs its tail, listens. Raises ``ConflictError`` when another daemon has it open."""
+        """Opens the store, repairs its tail, listens.
+
+        Raises ``ConflictError`` when another daemon has it open, ``UnavailableError`` when the disk refuses.
+        """
+        try:
+            self._start()
+        except OSError as error:
+            got = errno.errorcode.get(error.errno or 0, "an error")
+            raise UnavailableError(f"ledger: wanted to open its store, got {got}; look at the disk") from None
+
+    def _start(self) -> None:
         home, folder = self._home, self._home.state("audit")
         signer = open_signer(file_uri(home.key_file("audit-checkpoint")))
         ensure_private_dir(folder)

@@ -156,6 +156,8 @@ def _one_select(sql: str) -> str:
 def _told(error: duckdb.Error) -> EnclaveError:
     if isinstance(error, duckdb.InterruptException):
         return UnavailableError("audit query: wanted an answer in time, got none; ask for less", code="query_timeout")
+    if isinstance(error, duckdb.ConnectionException):
+        return UnavailableError("audit query: wanted the query store open, it is being built again; try again later")
     if isinstance(error, duckdb.OutOfMemoryException):
         return UnavailableError(
             "audit query: wanted less memory, got past the limit; ask for less", code="query_memory"

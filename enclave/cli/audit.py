@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 import time
@@ -219,16 +220,25 @@ def _tell_rows(found: ask.Rows, json_path: str | None) -> None:
     if json_path is not None:
         named = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
         write_json({"columns": list(found.columns), "rows": named, "truncated": found.truncated}, json_path)
+    elif not sys.stdout.isatty():
+        for line in (found.columns, *found.rows):
+            sys.stdout.write("\t".join(_cell(value) for value in line) + "\n")
     else:
         from rich.console import Console
         from rich.table import Table
 
         table = Table(*found.columns)
         for row in found.rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
+            table.add_row(*(_cell(value) for value in row))
         Console(markup=False, highlight=False).print(table)
     if found.truncated:
         words().print("More rows than the limit: ask for less, or raise --limit.")
+
+
+def _cell(value: Any) -> str:
+    """One value on one line; what a terminal would act on is escaped."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _rebuild_alone(home: Home) -> int:

@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from enclave.audit.checkpoint import VerifierKey, verify_checkpoint
 from enclave.audit.merkle import holds_consistency, holds_inclusion
+from enclave.cli.session import Session, write_session
 from enclave.keys.verify import verify_ed25519
+from enclave.policy.model import Actor
 
 
 @pytest.fixture
@@ -87,6 +90,26 @@ def test_a_query_without_a_sign_in_is_denied(auditd, enclave):
     assert enclave("query", "SELECT 1")[0] == 10
 
 
+def test_an_auditor_who_signed_in_asks_and_follows(auditd, enclave, monkeypatch, tmp_path):
+    monkeypatch.setenv("ENCLAVE_SESSION", str(tmp_path / "session.json"))
+    write_session(auditd.home, Session(token="t", person="ada", expires=int(time.time()) + 60))
+    auditd.people["t"] = Actor("ada", frozenset({"auditor"}))
+    write(auditd, 3)
+    code, out, _ = enclave(
+        "query", "SELECT kind, count(*) AS n FROM events GROUP BY kind ORDER BY n DESC", "--json", "-"
+    )
+    assert code == 0
+    assert json.loads(out)["rows"][0] == {"kind": "audit.rebuild", "n": 3}
+    code, out, _ = enclave("tail", "-n", 3)
+    assert code == 0
+    assert "audit.query" in out
+    assert enclave("query", "DROP VIEW events")[0] == 12
+    auditd.people["t"] = Actor("rosa", frozenset({"researcher"}))
+    assert enclave("query", "SELECT 1")[0] == 10
+    auditd.stop()
+    assert enclave("query", "SELECT 1")[0] == 14
+
+
 def test_rebuild_works_beside_a_running_ledger_and_without_one(auditd, enclave):
     write(auditd, 10)
     assert json.loads(enclave("rebuild", "--json", "-")[1])["rows"] >= 11
@@ -107,6 +130,16 @@ def test_the_daemon_says_why_it_does_not_start(tmp_path, auditd):
         [*command, str(tmp_path / "none")], capture_output=True, text=True, timeout=60, check=False
     )
     assert missing.returncode == 11
+    (tmp_path / "broken").mkdir()
+    shutil.copytree(auditd.home.root / "keys", tmp_path / "broken" / "keys")
+    for name in ("enclave.toml", "format"):
+        shutil.copyfile(auditd.home.root / name, tmp_path / "broken" / name)
+    (tmp_path / "broken" / "audit").write_text("a file where a folder belongs")
+    broken = subprocess.run(
+        [*command, str(tmp_path / "broken")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert broken.returncode == 14
+    assert "EEXIST" in broken.stderr
     second = subprocess.run([*command, str(auditd.home.root)], capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 13
     assert "another process" in second.stderr
