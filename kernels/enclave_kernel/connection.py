@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import secrets
+import select
 import socket
 import threading
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ class Connection:
     def _connected(self) -> socket.socket:
         if self._pid != os.getpid():  # after a fork the parent goes on with its own connection
             self._sock = None
+        if self._sock is not None and _closed_by_peer(self._sock):
+            self._drop()
         if self._sock is None:
             _allow_many_descriptors()
             sock = socket.socket(socket.AF_UNIX)
@@ -99,6 +102,13 @@ class Connection:
 def run_dir() -> Path:
     """Where the sandbox has its two sockets."""
     return Path(os.environ.get("ENCLAVE_RUN_DIR", "/run/enclave"))
+
+
+def _closed_by_peer(sock: socket.socket) -> bool:
+    """Asked by poll(2): a receive on a socket with a time limit would wait it out, MSG_DONTWAIT or not."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
 
 
 def _allow_many_descriptors() -> None:

@@ -18,20 +18,31 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 _submit = Connection("submit")
 
 
-def submit(paths: str | Path | Iterable[str | Path], *, title: str, purpose: str, description: str) -> EgressRequest:
+def submit(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    title: str,
+    purpose: str,
+    description: str,
+    replaces: str | EgressRequest | None = None,
+) -> EgressRequest:
     """Asks to release files: machine checks first, then two output checkers who are not you.
 
     ``paths``: one file or several, such as ``"figure.png"``. ``title`` names the request, ``purpose`` says what the
     results are for, ``description`` what they show and how they were made. The files are frozen as they are now.
+    ``replaces``: a request of yours that was returned; it gets these files and is reviewed again.
     """
     files = _check_files([paths] if isinstance(paths, str | Path) else list(paths))
-    for word, value in (("title", title), ("purpose", purpose), ("description", description)):
-        if not value.strip():
+    body: dict[str, Any] = {"title": title, "purpose": purpose, "description": description, "names": []}
+    for word in ("title", "purpose", "description"):
+        if not body[word].strip():
             raise EnclaveError(f"the output checkers need a {word}; it is empty")
+    body["names"] = [path.name for path in files]
+    if replaces is not None:
+        body["replaces"] = replaces.id if isinstance(replaces, EgressRequest) else replaces
     descriptors: list[int] = []
     try:
         descriptors.extend(_freeze(path) for path in files)
-        body = {"title": title, "purpose": purpose, "description": description, "names": [path.name for path in files]}
         reply, _ = _submit.ask("egress.submit", body, descriptors=descriptors, once=True)
     finally:
         for fd in descriptors:
