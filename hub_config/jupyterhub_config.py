@@ -3,6 +3,7 @@
 Start:  jupyterhub -f hub_config/jupyterhub_config.py
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from enclave.hub.settings import HubSettings
 from enclave.runtime.home import home_from
 
 c = get_config()  # noqa: F821 - traitlets puts it here
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a start in the background ignores it, for children too
 home = home_from(None)
 settings = home.settings(HubSettings, section="hub")
 
