@@ -28,6 +28,15 @@ app = typer.Typer(
 
 PortOption = typer.Option(8000, help="The sign-in page's port; the next five are used too.")
 UP_TIMEOUT_S = 150.0
+WHERE = """
+[bold green]The enclave is ready.[/]  Open [bold]{url}[/] in a browser of this machine.
+Sign in on the demo's identity provider by typing one of these names (no password; all people are made up):
+  [bold]rosa[/]        researcher: opens [italic]demo/first_look.ipynb[/] and asks for a figure to leave
+  [bold]olga[/], [bold]omar[/]  output checkers: both look at the request and approve it in the console
+  [bold]stella[/]      data steward      [bold]edgar[/]  expert
+  [bold]hana[/]        honest broker     [bold]ada[/]    auditor
+Console: [bold]{url}/services/console/[/]
+"""
 
 
 @app.command()
@@ -98,7 +107,7 @@ def _home_for(option: Path | None, port: int) -> Home:
     if home.format_file.exists():
         home.check_format()
         return home
-    return make_home(home.root, port=port)
+    return make_home(home.root, port=port, demo=True)
 
 
 def start_detached(home: Home) -> None:
@@ -182,11 +191,4 @@ def _print_where(home: Home) -> None:
     found = read_status(home)
     if found is None:
         raise UnavailableError("enclave: wanted it running, got nothing; see the logs folder of the home")
-    words().print(
-        f"\n[bold green]The enclave is ready.[/]  Open [bold]{found['url']}[/] in a browser of this machine.\n"
-        "Sign in on the demo identity provider's page by typing one of these names (no password; all people are made up):\n"
-        "  [bold]rosa[/]    researcher: opens the notebook [italic]demo/first_look.ipynb[/], asks for a figure to leave\n"
-        "  [bold]olga[/], [bold]omar[/]  output checkers: both look at the request and approve it in the console\n"
-        "  [bold]stella[/]  data steward   ·   [bold]edgar[/]  expert   ·   [bold]hana[/]  honest broker   ·   [bold]ada[/]  auditor\n"
-        f"Console: [bold]{found['url']}/services/console/[/]\n"
-    )
+    words().print(WHERE.format(url=found["url"]))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -79,23 +80,61 @@ def sign(
 ) -> None:
     """Show the canonical text and its digest, then sign it with the expert's own key."""
     from enclave.determination.certificate import SignedCertificate, encode, pack, parse_certificate, unpack
-    from enclave.keys.sign import open_signer
 
     unsigned = unpack(_read(file))
     if unsigned.signature is not None:
         raise ConflictError(f"{file.name}: wanted an unsigned certificate, got a signed one; draft a new one")
     certificate = parse_certificate(unsigned.text)
-    signer = open_signer(key)
     _show(unsigned.text)
     if not yes and not _confirmed():
         raise DeniedError("sign: wanted the expert's yes, got none; nothing was signed", code="not_confirmed")
-    signature = signer.sign(unsigned.text)
-    _replace(file, pack(SignedCertificate(unsigned.text, signer.public_key, signature)))
+    public_key, signature = expert_signature(key, unsigned.text)
+    _replace(file, pack(SignedCertificate(unsigned.text, public_key, signature)))
     words().print(f"Signed {file.name}.")
     if submit:
         at = home_of(home)
         message = registry.SubmitSignature(token=token_of(at), id=certificate.id, signature=encode(signature))
         _tell(ask_registry(at, message), None)
+
+
+def expert_signature(key: str, text: bytes) -> tuple[bytes, bytes]:
+    """The expert's public key and signature over the canonical text; the key stays where ``key`` (a URI) says."""
+    from enclave.keys.sign import open_signer
+
+    signer = open_signer(key)
+    return signer.public_key, signer.sign(text)
+
+
+@app.command()
+def trust(
+    public_key: Annotated[Path, typer.Argument(help="The expert's public key, a .pub file.")],
+    principal: str = typer.Option(..., help="The expert's id, as they sign in."),
+    name: str = typer.Option("", help="The expert's name, for the list."),
+    demo: bool = typer.Option(False, "--demo", help="Mark the key as a demonstration's."),
+    home: HomeOption = None,
+) -> None:
+    """Put an expert's public key on the signed list of trusted experts. The operator's act; it is recorded."""
+    trust_key(home_of(home), public_key=_public_key(public_key), principal=principal, name=name, demo=demo)
+    words().print(f"Trusted the key of {principal}.")
+
+
+def trust_key(home: Home, *, public_key: bytes, principal: str, name: str, demo: bool) -> None:
+    """Records the act, then does it; raises ``ConflictError`` when the key is on the list already."""
+    from enclave.audit.client import AuditClient
+    from enclave.registry.trust import trust_expert
+
+    detail = {"expert": principal, "key_hash": hashlib.sha256(public_key).hexdigest(), "demo": demo}
+    ledger = AuditClient(home.socket("auditd"))
+    ledger.record("admin.trust_expert", actor="operator", role="operator", outcome="intent", detail=detail)
+    trust_expert(home, principal=principal, public_key=public_key, name=name, demo=demo, at=SystemClock().now())
+    ledger.record("admin.trust_expert", actor="operator", role="operator", detail=detail)
+    ledger.close()
+
+
+def _public_key(path: Path) -> bytes:
+    from enclave.keys.verify import read_public
+
+    return read_public(path)
 
 
 @app.command()

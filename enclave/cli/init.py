@@ -19,6 +19,7 @@ FOLDERS = ("keys", "audit", "identified", "sealed", "registry", "airlock", "repo
 SYMMETRIC_KEYS = ("audit-body", "audit-store", "vault", "airlock-box", "reports-box", "intake-box")
 SIGNING_KEYS = ("audit-checkpoint", "registry-sign", "airlock-sign")
 
+DEMO_KEYS = "allow_demo_keys = true  # this is a demonstration: its expert's key protects nothing\n"
 SETTINGS = """\
 # Settings of one enclave. A table per process; an unknown key is an error. See docs/settings.md.
 
@@ -28,7 +29,7 @@ port = {port}          # the page people open: http://localhost:{port}; the next
 [audit]
 
 [registry]
-
+{demo_keys}
 [intake]
 
 [vault]
@@ -51,14 +52,17 @@ def init(home: HomeOption = None, port: int = typer.Option(8000, help="The port 
     words().print(f"Made an enclave home at {made.root}. Next: `enclave doctor`, then `enclave demo up`.")
 
 
-def make_home(root: Path, *, port: int) -> Home:
-    """Makes the home beside its place and moves it there in one step; raises ``ConflictError`` when one exists."""
+def make_home(root: Path, *, port: int, demo: bool = False) -> Home:
+    """Makes the home beside its place and moves it there in one step; raises ``ConflictError`` when one exists.
+
+    Only a ``demo`` home accepts determinations signed with a demonstration's key.
+    """
     final = Home(root)
     if final.format_file.exists() or (root.exists() and any(root.iterdir())):
         raise ConflictError(f"enclave home: wanted an empty place, got one in use at {root}; choose another --home")
     part = Home(root.with_name(f".{root.name}.{secrets.token_hex(4)}.part"))
     try:
-        _fill(part, port=port)
+        _fill(part, port=port, demo=demo)
         if root.exists():
             root.rmdir()
         part.root.rename(root)
@@ -69,7 +73,7 @@ def make_home(root: Path, *, port: int) -> Home:
     return final
 
 
-def _fill(home: Home, *, port: int) -> None:
+def _fill(home: Home, *, port: int, demo: bool) -> None:
     ensure_private_dir(home.root)
     for folder in FOLDERS:
         ensure_private_dir(home.root / folder)
@@ -80,7 +84,7 @@ def _fill(home: Home, *, port: int) -> None:
     new_x25519(home.key_file("kek"))
     _write(home.root / "audit" / "origin", f"enclave.local/{secrets.token_hex(8)}\n")
     hub_secrets(home)
-    _write(home.settings_file, SETTINGS.format(port=port))
+    _write(home.settings_file, SETTINGS.format(port=port, demo_keys=DEMO_KEYS if demo else ""))
     _write(home.format_file, f"{HOME_FORMAT}\n")
 
 

@@ -1,0 +1,181 @@
+"""``enclave deid``: de-identify DICOM and tables, stand-alone. Touches no enclave."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enclave.cli.output import JsonOption, words, write_json
+
+app = typer.Typer(no_args_is_help=True, help="De-identify DICOM and tables, stand-alone.")
+key_app = typer.Typer(no_args_is_help=True, help="The key behind all pseudonyms.")
+app.add_typer(key_app, name="key")
+
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="A recipe (TOML); without it the default one.")]
+KeyOption = Annotated[Path, typer.Option("--key-file", help="The pseudonym key; `enclave deid key new` makes one.")]
+_DONE, _WITH_FINDINGS, _BROKEN = 0, 3, 15
+
+
+@app.command()
+def run(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...")],
+    output: Annotated[Path, typer.Option(help="An empty folder for what comes out.")],
+    key_file: KeyOption,
+    recipe: RecipeOption = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    map_file: Annotated[Path | None, typer.Option("--map", help="Write the key back to patients here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a job that was interrupted.")] = False,
+    quarantine_copies: Annotated[
+        bool, typer.Option("--quarantine-copies", help="Copy held-back originals, in clear, into the quarantine.")
+    ] = False,
+    json_path: JsonOption = None,
+) -> None:
+    """De-identify files and folders into OUTPUT."""
+    from enclave.deid.job import JobSpec, run_job
+    from enclave.deid.keyring import open_keyring
+
+    spec = JobSpec(
+        inputs=inputs,
+        output=output,
+        recipe=_recipe(recipe),
+        keyring=open_keyring(key_file),
+        jobs=jobs,
+        resume=resume,
+        quarantine_copies=quarantine_copies,
+    )
+    with _Progress() as progress:
+        result = run_job(_with_progress(spec, progress))
+    if map_file is not None:
+        _write_map(map_file, result.patients)
+    report = result.report
+    if json_path:
+        write_json(report, json_path)
+    words().print(
+        f"{report['files_out']} of {report['files_in']} files clean, {report['quarantined']} held back, "
+        f"{report['seconds']:.1f} s",
+        markup=False,
+    )
+    for reason, count in sorted(report["reasons"].items()):
+        words().print(f"  {count} × {reason}: {_reason(reason)}", markup=False)
+    raise typer.Exit(_WITH_FINDINGS if report["quarantined"] or report["canaries"]["found"] else _DONE)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    against: Annotated[list[Path], typer.Option(help="The input of the run; may be given several times.")],
+    key_file: KeyOption,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[INPUT...]", help="Further inputs.")] = None,
+    recipe: RecipeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Compare an output with its input: nothing left, nothing lost, nothing mixed up."""
+    from enclave.deid.check import check_output
+    from enclave.deid.keyring import open_keyring
+
+    inputs = [*against, *(more or [])]
+    found = check_output(folder, against=inputs, keyring=open_keyring(key_file), recipe=_recipe(recipe))
+    if json_path:
+        write_json(found, json_path)
+    for one in found["checks"]:
+        words().print(f"{'ok  ' if one['ok'] else 'FAIL'} {one['id']}: {one['what']} ({one['count']})", markup=False)
+    held = folder / "quarantine"
+    if not found["ok"]:
+        raise typer.Exit(_BROKEN)
+    raise typer.Exit(_WITH_FINDINGS if held.is_dir() and any(held.iterdir()) else _DONE)
+
+
+@app.command()
+def explain(
+    recipe: RecipeOption = None,
+    tag: Annotated[str | None, typer.Option(help="One attribute, such as 0010,0010.")] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Say for each attribute what happens with it, and why."""
+    from enclave.deid.explain import explain_all, explain_tag
+
+    chosen = _recipe(recipe)
+    rows = [explain_tag(tag, recipe=chosen)] if tag else explain_all(chosen)
+    if json_path:
+        write_json(rows, json_path)
+    else:
+        for row in rows:
+            words().print(f"{row['tag']}  {row['action']}  {row['name']} — {row['because']}", markup=False)
+
+
+@key_app.command("new")
+def new_key(key: Annotated[Path, typer.Argument(metavar="KEY")]) -> None:
+    """Make a new pseudonym key; never overwrites one."""
+    from enclave.keys.files import new_symmetric
+
+    new_symmetric(key)
+    words().print(f"Made a pseudonym key in {key}. Who has it can link pseudonyms to patients: keep it apart.")
+
+
+def _recipe(path: Path | None) -> Any:
+    from enclave.deid.recipe import Recipe, read_recipe
+
+    return read_recipe(path) if path else Recipe()
+
+
+def _reason(reason: str) -> str:
+    from enclave.deid.reasons import REASONS
+
+    return REASONS.get(reason, "")
+
+
+def _with_progress(spec: Any, progress: _Progress) -> Any:
+    from dataclasses import replace
+
+    return replace(spec, progress=progress.tell)
+
+
+def _write_map(path: Path, patients: dict[str, tuple[str, int]]) -> None:
+    """The key back, for its owner's eyes only."""
+    rows = [
+        {"original_id": original, "pseudonym": pseudonym, "offset_days": days}
+        for original, (pseudonym, days) in sorted(patients.items())
+    ]
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        json.dump(rows, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+class _Progress:
+    """A bar with rate and time left on a terminal, else one JSON line for each tenth."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = words()
+        self._bar: Any = None
+        self._task: Any = None
+        self._tenth = 0
+        if console.is_terminal:
+            columns = (TextColumn("{task.fields[rate]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console)
+
+    def __enter__(self) -> _Progress:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, rate="reading headers")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, done: int, total: int) -> None:
+        """Shows how far the job is."""
+        if self._bar is not None:
+            speed = self._bar.tasks[0].speed
+            rate = f"{speed:.0f} files/s" if speed else ""
+            self._bar.update(self._task, completed=done, total=total, rate=rate)
+        elif done * 10 // max(1, total) > self._tenth:
+            self._tenth = done * 10 // max(1, total)
+            words().print(json.dumps({"done": done, "total": total}), markup=False)
