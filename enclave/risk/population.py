@@ -1,6 +1,7 @@
 """How many sample uniques are unique in the population: estimates, each None when it does not converge. Pure.
 
 Sources: Hoshino (2001), Applications of Pitman's sampling formula to microdata disclosure risk assessment;
+Chen, Keller-McNulty (1998), Estimation of identification disclosure risk in microdata (the slide negative binomial);
 Zayatz (1991), Estimation of the percent of unique population elements on a microdata file using the sample;
 Dankar, El Emam et al. (2012), Estimating the re-identification risk of clinical data sets.
 """
@@ -8,6 +9,7 @@ Dankar, El Emam et al. (2012), Estimating the re-identification risk of clinical
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +32,19 @@ def estimate(sizes: npt.NDArray[np.int64], *, population: int) -> PopulationUniq
     """All estimates from the class sizes of a simple random sample of ``population``."""
     if len(sizes) == 0 or population < int(sizes.sum()):
         return PopulationUniqueness()
-    pitman, zayatz = estimate_pitman(sizes, population=population), estimate_zayatz(sizes, population=population)
-    small = int(sizes.sum()) <= 0.1 * population
-    return PopulationUniqueness(pitman=pitman, zayatz=zayatz, dankar=pitman if small else None)
+    pitman = estimate_pitman(sizes, population=population)
+    zayatz = estimate_zayatz(sizes, population=population)
+    snb = estimate_snb(sizes, population=population)
+    chosen = _dankar(pitman, zayatz, snb, fraction=int(sizes.sum()) / population)
+    return PopulationUniqueness(pitman=pitman, zayatz=zayatz, snb=snb, dankar=chosen)
+
+
+def _dankar(pitman: float | None, zayatz: float | None, snb: float | None, *, fraction: float) -> float | None:
+    """Dankar et al. (2012): Pitman up to a sampling fraction of a tenth, above the lower one of SNB and Zayatz."""
+    if fraction <= 0.1:
+        return zayatz if pitman is None else pitman
+    known = [one for one in (snb, zayatz) if one is not None]
+    return min(known, default=None)
 
 
 def estimate_zayatz(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
@@ -129,3 +141,59 @@ def _newton(likelihood: _Likelihood, theta: float, alpha: float) -> tuple[float,
         if abs(step_t) <= 1e-10 * theta and abs(step_a) <= 1e-12:
             return theta, alpha
     return None
+
+
+def estimate_snb(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
+    """The slide negative binomial: class sizes in the population are 1 + NB(α, p), seen through Bernoulli sampling.
+
+    With sampling fraction π, q = 1 − p, D = 1 − q(1 − π) and a = (p/D)^α, the probability generating function
+    (1 − π + πs)·(p/(D − qπs))^α gives, per class, P(unseen) = (1 − π)a and P(seen once) = a(π + (1 − π)αqπ/D); a
+    class holds 1 + αq/p persons on average. α and p follow from the shares of seen classes and sample uniques;
+    the share of population uniques is p^α over that mean.
+    """
+    n = int(sizes.sum())
+    fraction = n / population
+    seen, once = len(sizes) / population, int((sizes == 1).sum()) / population
+    if once == 0 or len(sizes) == n:
+        return None
+    steps = [1 / (1 + math.exp(-x)) for x in np.linspace(-14, 14, 113).tolist()]
+    errors = [_snb_error(p, fraction, seen=seen, once=once) for p in steps]
+    for low, high, left, right in zip(steps, steps[1:], errors, errors[1:], strict=False):
+        if left is not None and right is not None and left * right <= 0:
+            p = _bisect(lambda p: _snb_error(p, fraction, seen=seen, once=once) or 0.0, low, high)
+            alpha = _snb_alpha(p, fraction, seen=seen)
+            share = None if alpha is None else p**alpha / (1 + alpha * (1 - p) / p)
+            return share if share is not None and 0 < share <= 1 else None
+    return None
+
+
+def _snb_moments(alpha: float, p: float, fraction: float) -> tuple[float, float]:
+    """Expected seen classes and sample uniques, per person in the population."""
+    q = 1 - p
+    d = 1 - q * (1 - fraction)
+    a = math.exp(alpha * (math.log(p) - math.log(d)))
+    mean = 1 + alpha * q / p
+    return (1 - (1 - fraction) * a) / mean, a * (fraction + (1 - fraction) * alpha * q * fraction / d) / mean
+
+
+def _snb_alpha(p: float, fraction: float, *, seen: float) -> float | None:
+    def error(log_alpha: float) -> float:
+        return _snb_moments(math.exp(log_alpha), p, fraction)[0] - seen
+
+    return math.exp(_bisect(error, -30.0, 30.0)) if error(-30.0) * error(30.0) < 0 else None
+
+
+def _snb_error(p: float, fraction: float, *, seen: float, once: float) -> float | None:
+    alpha = _snb_alpha(p, fraction, seen=seen)
+    return None if alpha is None else _snb_moments(alpha, p, fraction)[1] - once
+
+
+def _bisect(error: Callable[[float], float], low: float, high: float) -> float:
+    left = error(low)
+    for _ in range(100):
+        middle = (low + high) / 2
+        if error(middle) * left > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
