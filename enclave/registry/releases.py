@@ -47,7 +47,7 @@ class Releases:
             facts = Facts(
                 project=self.projects.facts(actor.name, project),
                 version=self.determinations.version_facts(name, project=project),
-                certificate=self._certificate(current, name, project=project),
+                certificate=self._certificate(self._row_or_none(certificate), name, project=project),
             )
             return Resource(project=project, dataset=name.dataset, version=name.version), facts
 
@@ -162,6 +162,9 @@ class Releases:
             if (one.dataset, one.version) == (name.dataset, name.version)
         )
         return next(found, "")
+
+    def _row_or_none(self, certificate: str) -> Row | None:
+        return self.determinations.row(certificate) if certificate else None
 
     def _certificate(self, row: Row | None, name: VersionName, *, project: str) -> CertificateFacts | None:
         """The determination as verified here and now; also whether its terms name the project."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from enclave.core.errors import ConflictError, UnavailableError
+from enclave.core.errors import ConflictError, IntegrityError, UnavailableError
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
@@ -60,9 +60,17 @@ class RegistryStore:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         path.chmod(0o600)
         self._db.row_factory = sqlite3.Row
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-            self._db.execute(f"pragma {pragma}")
-        self._prepare()
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+                self._db.execute(f"pragma {pragma}")
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise _unavailable(error) from None
+            raise IntegrityError(
+                "registry state: wanted the database that registryd wrote, got other bytes; restore a backup"
+            ) from None
 
     def _prepare(self) -> None:
         found = int(self._db.execute("pragma user_version").fetchone()[0])
@@ -129,6 +137,10 @@ class RegistryStore:
                 "registry: wanted something new or something that fits, got what exists already"
             ) from None
         except sqlite3.Error as error:
-            raise UnavailableError(
-                f"registry state: wanted it to be read and written, got {type(error).__name__}; is the disk full?"
-            ) from None
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: sqlite3.Error) -> UnavailableError:
+    return UnavailableError(
+        f"registry state: wanted it to be read and written, got {type(error).__name__}; is the disk full?"
+    )

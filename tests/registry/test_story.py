@@ -171,6 +171,19 @@ def test_state_survives_a_restart(stand: Any) -> None:
     assert stand.ask(m.ShowDetermination(token="t-ada", id=signed.id)).signature
 
 
+def test_state_that_is_no_database_or_of_a_newer_release_stops_the_registry(bare: Any) -> None:
+    folder = bare.auditd.home.state("registry")
+    (folder / "state.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(IntegrityError):
+        bare.start()
+    (folder / "state.db").unlink()
+    bare.start()
+    bare.daemon._store.change("pragma user_version = 99")
+    bare.stop()
+    with pytest.raises(ConflictError):
+        bare.start()
+
+
 def test_an_engaged_expert_may_look_at_the_candidate_but_nobody_else(stand: Any) -> None:
     edgar = Actor("edgar", frozenset({"expert"}))
     stand.make_candidate()
