@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -21,7 +21,7 @@ _DONE, _WITH_FINDINGS, _BROKEN = 0, 3, 15
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0917 - a command's options are its parameters
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...")],
     output: Annotated[Path, typer.Option(help="An empty folder for what comes out.")],
     key_file: KeyOption,
@@ -160,7 +160,7 @@ class _Progress:
             columns = (TextColumn("{task.fields[rate]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console)
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
             self._task = self._bar.add_task("", total=None, rate="reading headers")

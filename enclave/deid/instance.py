@@ -33,7 +33,8 @@ _SEX = frozenset({"M", "F", "O"})
 _DECIMAL = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _INTEGER = re.compile(r"\s*[+-]?\d{1,12}\s*")
 _NAME, _ID, _ACCESSION, _SEX_TAG = 0x00100010, 0x00100020, 0x00080050, 0x00100040
-_CHARSET = 0x00080005
+_CHARSET, _TIMEZONE = 0x00080005, 0x00080201
+_ZONE = re.compile(r"[+-]\d{4}")
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
 _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET})  # ours, or closed sets of terms
 # Bulk data of the image itself, without which it cannot be shown; no text fits into their meaning.
@@ -214,8 +215,10 @@ class InstanceCleaner:
 
     def _clean(self, dataset: Dataset, element: DataElement) -> None:
         tag, vr, found = int(element.tag), element.VR, texts_of(element)
-        if vr in TEXT_VRS:
+        if vr in TEXT_VRS and tag != _TIMEZONE:
             self._clean_text(dataset, element)
+        elif tag == _TIMEZONE:
+            element.value = _one_or_many([text for text in found if _ZONE.fullmatch(text)])
         elif vr == "DA":
             element.value = _one_or_many([dates.shift_da(text, days=self._days) for text in found])
         elif vr == "DT":

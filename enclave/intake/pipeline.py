@@ -99,6 +99,7 @@ class Pipeline:
         series = collect_series(work / "dicom", without=suppressed)
         summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
         sealed = self._seal(batch, [*_table_objects(tables, series), *series.objects], summary)
+        shutil.rmtree(work, ignore_errors=True)  # before anybody is told that it is sealed
         self._register(batch, sealed.content_root, summary, version=sealed.version)
         self.register.change(batch.id, state="sealed", progress=1.0)
         self.notes.info("batch sealed", batch=batch.id, dataset=batch.dataset, version=sealed.version)

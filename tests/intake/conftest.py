@@ -1,0 +1,152 @@
+"""An intake with a real ledger and a real vault; the registry is a stand-in that keeps what it was told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.core.errors import ConflictError, DeniedError
+from enclave.deid.synthetic.cohort import Planted, generate_cohort
+from enclave.intake.daemon import IntakeDaemon
+from enclave.keys.files import new_symmetric, new_x25519
+from enclave.policy.model import Actor
+from enclave.reidentification.daemon import VaultDaemon
+from enclave.runtime.home import Home
+from enclave.runtime.log import Log
+from enclave.wire.client import WireClient
+from enclave.wire.messages.intake import AddBatch, Batch, ShowBatch
+from enclave.wire.messages.registry import RegisterCandidate, Version
+from enclave.wire.peer import WireServer
+
+PEOPLE = {
+    "stella-token": Actor("stella", frozenset({"data_steward"})),
+    "rosa-token": Actor("rosa", frozenset({"researcher"})),
+    "hana-token": Actor("hana", frozenset({"honest_broker"})),
+}
+
+
+def resolve(token: str) -> Actor:
+    """The person of a token, as the Hub would say."""
+    if token not in PEOPLE:
+        raise DeniedError("token: wanted one of the Hub, got another", code="token_invalid")
+    return PEOPLE[token]
+
+
+@dataclass
+class RegistryStandIn:
+    """Answers ``version.register`` as the registry does: once per version, the same again is fine."""
+
+    home: Home
+    registered: list[RegisterCandidate] = field(default_factory=list)
+    server: WireServer | None = None
+
+    def start(self) -> None:
+        self.server = WireServer(
+            self.home.socket("registryd"), {RegisterCandidate: self._register}, log=Log("registryd"), allowed_uids=None
+        )
+        self.server.start()
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def _register(self, message: RegisterCandidate, _call: Any) -> Version:
+        for known in self.registered:
+            if (known.dataset, known.version) == (message.dataset, message.version):
+                if known.content_root != message.content_root:
+                    raise ConflictError("dataset version: registered with other content")
+                break
+        else:
+            self.registered.append(message)
+        return Version(
+            dataset=message.dataset,
+            version=message.version,
+            content_root=message.content_root,
+            state="candidate",
+            summary=message.summary,
+        )
+
+
+@dataclass
+class IntakeStand:
+    """What a test of intake needs."""
+
+    auditd: Any
+    home: Home
+    registry: RegistryStandIn
+    vault: VaultDaemon
+    daemon: IntakeDaemon | None = None
+
+    def start(self) -> None:
+        self.daemon = IntakeDaemon(self.home, resolve=resolve, log=Log("intaked"))
+        self.daemon.start()
+
+    def stop(self) -> None:
+        if self.daemon is not None:
+            self.daemon.close()
+            self.daemon = None
+
+    def ask(self, message: Any) -> Any:
+        client = WireClient(self.home.socket("intaked"), timeout_s=30)
+        try:
+            return client.call(message)
+        finally:
+            client.close()
+
+    def add(
+        self, directory: Path, *, token: str = "stella-token", dataset: str = "demo-ct", recipe: str = "demo"
+    ) -> Batch:
+        batch: Batch = self.ask(AddBatch(token=token, directory=str(directory), dataset=dataset, recipe=recipe))
+        return batch
+
+    def wait(self, batch: Batch, *, until: Callable[[Batch], bool] | None = None) -> Batch:
+        done = until or (lambda b: b.state in ("sealed", "failed"))
+        end = time.monotonic() + 90
+        while not done(batch):
+            assert time.monotonic() < end, batch.state
+            time.sleep(0.1)
+            batch = self.ask(ShowBatch(token="stella-token", id=batch.id))
+        return batch
+
+
+@pytest.fixture
+def stand(auditd: Any) -> Iterator[IntakeStand]:
+    """A running intake."""
+    home = auditd.home
+    for name in ("vault", "intake-box"):
+        new_symmetric(home.key_file(name))
+    new_x25519(home.key_file("kek"))
+    registry = RegistryStandIn(home)
+    registry.start()
+    vault = VaultDaemon(home, log=Log("vaultd"))
+    vault.start()
+    made = IntakeStand(auditd, home, registry, vault)
+    made.start()
+    yield made
+    made.stop()
+    vault.close()
+    registry.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
+    """The demo cohort: 44 patients."""
+    folder = tmp_path_factory.mktemp("cohort") / "in"
+    return folder, generate_cohort(folder, seed=7)
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
+    """A small cohort: 14 patients, a few CT slices each."""
+    folder = tmp_path_factory.mktemp("small") / "in"
+    planted = generate_cohort(folder, seed=8, patients=14)
+    for series in (folder / "dicom").glob("*/*"):
+        for surplus in sorted(series.glob("*.dcm"))[2:]:
+            surplus.unlink()
+    return folder, planted
