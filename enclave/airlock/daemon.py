@@ -119,8 +119,8 @@ class AirlockDaemon:
         if self._server is not None:
             self._server.close()
         self._submissions.close()
-        self._worker.close()
-        self._store.close()
+        if self._worker.close():
+            self._store.close()
         for client in (self._registry, self._audit):
             client.close()
 

@@ -8,7 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
-from enclave.core.errors import IntegrityError
+from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.keys.box import Box
 from enclave.runtime.home import ensure_private_dir
 
@@ -27,7 +27,13 @@ class FrozenFiles:
         digest = hashlib.sha256(content).hexdigest()
         target = self._path(digest)
         if not target.exists():
-            self._write(target, self._box.seal(content, context=_context(digest)))
+            try:
+                self._write(target, self._box.seal(content, context=_context(digest)))
+            except OSError as error:
+                raise UnavailableError(
+                    f"frozen file: wanted room to keep it, got {error.strerror}; an operator must free some disk",
+                    code="airlock_storage",
+                ) from None
         return digest
 
     def read(self, digest: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from enclave.airlock.states import Act, Choice, State, VoteCast, next_state
 from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.errors import NotFoundError
+from enclave.core.errors import NotFoundError, UnavailableError
 from enclave.keys.box import Box
 from enclave.wire.messages.schema import Json, from_json, to_json
 
@@ -124,17 +124,26 @@ class Store:
             if self._depth:
                 yield
                 return
-            self._db.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            else:
                 self._db.execute("COMMIT")
+            except sqlite3.OperationalError:
+                self._roll_back()
+                raise UnavailableError(
+                    "airlock state: wanted to write it, got a storage error; an operator must look at the disk",
+                    code="airlock_storage",
+                ) from None
+            except BaseException:
+                self._roll_back()
+                raise
             finally:
                 self._depth -= 1
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def add(self, record: Record, *, at: str) -> None:
         """A new request."""

@@ -24,6 +24,7 @@ from enclave.core.ids import check_name, check_principal, check_token_id
 from enclave.policy.decide import check, decide
 from enclave.policy.model import Actor, Facts, ProjectFacts, Resource
 from enclave.runtime.log import Log
+from enclave.wire.framing import MAX_DESCRIPTORS
 from enclave.wire.messages.airlock import (
     AskStatus,
     CloseSubmitListener,
@@ -103,7 +104,7 @@ class Submissions:
             kernel=check_token_id(message.kernel, what="kernel"),
             person=check_principal(message.person),
             role=message.role,
-            project=check_name(message.project, what="project"),
+            project=check_name(message.project, what="project") if message.project else "",  # an engaged expert's
             directory=str(self._check_directory(message.directory)),
             uid=message.uid,
         )
@@ -161,7 +162,8 @@ class Submissions:
 
     def status(self, binding: Binding, message: AskStatus, call: Call) -> EgressStatusList:
         """The requests of this kernel's person in its project."""
-        del message, call
+        del message
+        _close(call.descriptors)  # nobody asked for any; kept, they would use ours up
         bound = binding.listener
         found = self._store.of_author(bound.person, project=bound.project)
         return EgressStatusList(requests=tuple(status_view(record) for record in found[:50]))
@@ -243,7 +245,7 @@ class Submissions:
             log=self._log,
             allowed_uids=frozenset({record.uid}),
             mode=0o600 if record.uid == os.getuid() else 0o666,  # SO_PEERCRED decides, not the mode
-            max_descriptors=self._settings.max_files,
+            max_descriptors=MAX_DESCRIPTORS,  # so that too many files get our words, not a closed connection
         )
         binding.server.start()
         with self._guard:

@@ -11,7 +11,7 @@ from enclave.airlock.checks import Checker
 from enclave.airlock.members import egress_facts
 from enclave.airlock.package import make_manifest, manifest_digest, sign_manifest
 from enclave.airlock.settings import AirlockSettings
-from enclave.airlock.store import Record, Store
+from enclave.airlock.store import FileRecord, Record, Store
 from enclave.airlock.trail import SERVICE, Deed, Trail
 from enclave.core.clock import Clock, format_time
 from enclave.core.errors import EnclaveError
@@ -21,6 +21,7 @@ from enclave.policy.decide import check, decide
 from enclave.policy.model import Actor, Facts, Resource
 from enclave.runtime.log import Log
 
+END_S = 5.0
 _SELF = Actor(SERVICE, frozenset({"service"}))
 
 
@@ -57,11 +58,12 @@ class Worker:
         """Begins; what waits is done first."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Stops after the request in hand."""
+    def close(self) -> bool:
+        """Stops after the file in hand; says whether it ended within ``END_S``. What is cut off runs again."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(self._settings.check_timeout_s)
+        self._thread.join(END_S)
+        return not self._thread.is_alive()
 
     def settle(self, request_id: str) -> Record:
         """The request once its check has ended, or as it stands after ``submit_wait_s``."""
@@ -85,12 +87,12 @@ class Worker:
 
     def _loop(self) -> None:
         while not self._stop.is_set():
+            self._wake.clear()
             for record in self._store.in_states(("submitted", "checking", "approved")):
                 if self._stop.is_set():
                     return
                 self._one(record)
             self._wake.wait(self._settings.retry_s)
-            self._wake.clear()
 
     def _one(self, record: Record) -> None:
         try:
@@ -118,7 +120,11 @@ class Worker:
                 if self._store.find(record.id) != record:
                     return  # withdrawn meanwhile
                 record = self._store.move(record, "start_check", at=self._now())
-        files = tuple(self._checker.check(file) for file in record.text.files)
+        files: tuple[FileRecord, ...] = ()
+        for file in record.text.files:
+            files = (*files, self._checker.check(file))
+            if self._stop.is_set():
+                return  # the next start checks it again
         verdict = highest_verdict(file.verdict for file in files)
         rules = Counter(str(finding["rule"]) for file in files for finding in file.findings)
         with self._store.transaction():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,8 +203,51 @@ def test_a_name_that_is_no_plain_base_name_is_refused(airlock: Any, name: str) -
 
 def test_too_many_or_no_files_are_refused(airlock: Any) -> None:
     for count in (0, 21):
-        with pytest.raises((InvalidError, UnavailableError)):
+        with pytest.raises(InvalidError) as refused:
             airlock.submit({f"{i}.txt": b"x" for i in range(count)})
+        assert refused.value.code == "egress_file_count"
+
+
+def test_descriptors_that_nobody_asked_for_are_not_kept(airlock: Any, make_memory: Any) -> None:
+    client = airlock.client(airlock.socket(airlock.kernel()))
+    client.call(m.AskStatus())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    fds = [make_memory(b"x") for _ in range(20)]
+    for _ in range(5):
+        client.call_with_descriptors(m.AskStatus(), descriptors=fds)
+        with pytest.raises(InvalidError):
+            client.call_with_descriptors(
+                m.Submit(title="a", purpose="b", description="", names=("a.txt",)), descriptors=fds
+            )
+    for fd in fds:
+        os.close(fd)
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 20  # a connection of its own may have opened
+
+
+def test_a_full_disk_is_said_in_words_and_leaves_no_half_request(airlock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    airlock.kernel()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("enclave.airlock.frozen.os.fsync", full)
+        with pytest.raises(UnavailableError) as refused:
+            airlock.submit()
+    assert refused.value.code in ("airlock_storage", "ledger_unavailable")
+    assert airlock.ask(m.ListRequests(token="token-rosa")).requests == ()
+    assert list((airlock.home.state("airlock") / "frozen").iterdir()) == []
+
+
+def test_a_kernel_without_a_project_gets_its_socket_and_hands_in_nothing(airlock: Any) -> None:
+    folder = airlock.home.run_dir / "kernels" / "expert"
+    folder.mkdir(parents=True)
+    airlock.ask(
+        m.OpenSubmitListener(
+            kernel="ef" * 16, person="rosa", role="researcher", project="", directory=str(folder), uid=os.getuid()
+        )
+    )
+    assert airlock.client(folder / "submit.sock").call(m.AskStatus()).requests == ()
 
 
 def test_a_descriptor_that_is_no_bounded_memory_is_refused(airlock: Any, tmp_path: Any) -> None:

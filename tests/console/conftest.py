@@ -203,6 +203,10 @@ class ConsoleStand:
     registry: Registry
     port: int
 
+    @property
+    def picture(self) -> bytes:
+        return kit.picture()
+
     def browser(self, person: str | None = None) -> Browser:
         browser = Browser(self.port)
         return browser.sign_in(person) if person else browser

@@ -1,0 +1,94 @@
+"""The egress desk in a real browser: under its strict policy everything a person needs still works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from optional import need
+from playwright.sync_api import Page, expect, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture
+def open_as(console: Any) -> Iterator[Any]:
+    """A page signed in as a person; what the browser complains about is collected in ``open_as.complaints``."""
+    chromium = need("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+
+        def page_for(person: str) -> Page:
+            cookies = console.browser(person).cookies
+            context = browser.new_context(base_url=f"http://127.0.0.1:{console.port}/services/console/")
+            kept = {name: value for name, value in cookies.items() if name == "service-console"}
+            context.add_cookies(
+                [{"name": n, "value": v, "domain": "127.0.0.1", "path": "/services/console/"} for n, v in kept.items()]
+            )
+            page = context.new_page()
+            page.on("console", lambda m: page_for.complaints.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda error: page_for.complaints.append(str(error)))
+            return page
+
+        page_for.complaints = []
+        yield page_for
+        browser.close()
+
+
+@pytest.mark.slow
+def test_a_checker_looks_and_votes_and_the_author_downloads(console: Any, open_as: Any) -> None:
+    request = console.airlock.submit({"figure one.png": console.picture, "note.txt": b"mean 4.5\n"}).id
+    for person in ("olga", "omar"):
+        page = open_as(person)
+        page.goto("egress")
+        page.get_by_role("link", name="Figure").click()
+        page.get_by_role("button", name="Look at figure one.png").click()
+        picture = page.get_by_alt_text("Marked preview of figure one.png")
+        expect(picture).to_be_visible()
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("image => image.naturalWidth") > 0
+        page.get_by_role("button", name="Look at note.txt").click()
+        expect(page.get_by_text("mean 4.5")).to_be_visible()
+        page.get_by_label("Approve").check()
+        page.get_by_label("Reason").fill("a plain chart")
+        page.get_by_role("button", name="Cast the vote").click()
+        expect(page.get_by_role("status")).to_have_text("Your vote is recorded.")
+    author = open_as("rosa")
+    author.goto(f"egress/{request}")
+    with author.expect_download() as download:
+        author.get_by_role("button", name="Download the package").click()
+    assert download.value.suggested_filename == f"egress-{request[:12]}.zip"
+    author.get_by_role("button", name="Download the package").click()
+    expect(author.get_by_role("alert")).to_contain_text("single-use")
+    assert [text for text in open_as.complaints if "403" not in text] == []
+
+
+@pytest.mark.slow
+def test_the_vote_can_be_cast_with_the_keyboard_alone(console: Any, open_as: Any) -> None:
+    request = console.airlock.submit().id
+    page = open_as("olga")
+    page.goto(f"egress/{request}")
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()")
+        seen.append(focused)
+        if focused == "vote":
+            page.keyboard.press("Space")
+        if focused == "reason":
+            page.keyboard.type("fine")
+        if focused == "Cast the vote":
+            page.keyboard.press("Enter")
+            break
+    assert seen[0] == "Skip to the content"
+    expect(page.get_by_role("status")).to_have_text("Your vote is recorded.")
+    assert [vote["vote"] for vote in console.airlock.show("olga", request).votes] == ["approve"]
