@@ -50,7 +50,7 @@ def draft(
     name = VersionName.parse(version)
     settings, free = parse_draft_config(_read(config).decode("utf-8"))
     results = _parse_json_object(_read(assessment))
-    known = _registered(home, name) if not (root and steward) else None
+    known = None if steward else _registered(home, name)
     text = certificate_text(
         draft_certificate(
             settings,
