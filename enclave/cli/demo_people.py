@@ -171,13 +171,18 @@ def issue_cli_token(home: Home, session: PersonSession) -> str:
     """The OAuth of ``enclave login`` with the confirmation page answered by its form."""
     settings = home.settings(HubSettings, section="hub")
     attempt = new_attempt(settings.cli_redirect_uri)
-    answer = session.http.get(attempt.authorize_url(session.url), follow_redirects=False)
+    callback = confirm_at(session, attempt.authorize_url(session.url), redirect_uri=settings.cli_redirect_uri)
+    client = read_hub_secret(home, CLI_CLIENT)
+    return exchange(settings.api_url, attempt=attempt, code=attempt.code_from(callback), client=client).token
+
+
+def confirm_at(session: PersonSession, url: str, *, redirect_uri: str) -> str:
+    """Confirms at the Hub's page, as a person would; returns the loopback address that the browser is sent to."""
+    answer = session.http.get(url, follow_redirects=False)
     for _ in range(_MAX_STEPS):
         target = answer.headers.get("Location", "")
-        if target.startswith(settings.cli_redirect_uri):
-            code = attempt.code_from(target)
-            client = read_hub_secret(home, CLI_CLIENT)
-            return exchange(settings.api_url, attempt=attempt, code=code, client=client).token
+        if target.startswith(redirect_uri):
+            return str(target)
         if target:
             answer = session.http.get(urljoin(str(answer.url), target), follow_redirects=False)
         elif answer.status_code == 200:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import flask
 import werkzeug.serving
-from oidc_provider_mock import User, init_app
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what the provider's library will have to change is no news for an operator
+    from oidc_provider_mock import User, init_app
 
 from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.hub.settings import HubSettings

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import websocket
 
-from enclave.cli import demo_people
+from enclave.cli import demo_people, login
+from enclave.cli.session import read_token
 from enclave.core.errors import DeniedError, UnavailableError
 from enclave.hub.roles_config import client_scopes
 from enclave.identity.hub import HubIdentity
@@ -71,6 +74,30 @@ def test_the_shells_token_carries_exactly_the_persons_role(door: Any, person: st
         assert api.get("/users").status_code == 403
         assert api.post(f"/users/{person}/tokens", json={}).status_code in (403, 404)
         assert api.post(f"/users/{person}/server").status_code in (403, 404)
+
+
+def test_a_shell_signs_in_by_browser_and_acts_for_that_person_until_it_signs_out(
+    door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENCLAVE_SESSION", str(tmp_path / "session.json"))
+    person = demo_people.sign_in(door.home, "stella")
+
+    def browser(url: str) -> None:
+        callback = demo_people.confirm_at(person, url, redirect_uri=door.settings.cli_redirect_uri)
+        threading.Timer(0.2, lambda: httpx.get(callback, trust_env=False)).start()
+
+    monkeypatch.setattr("webbrowser.open", browser)
+    login.login(home=door.home.root, browser=True)
+    assert (tmp_path / "session.json").stat().st_mode & 0o777 == 0o600
+    login.whoami(home=door.home.root, json_path="-")
+    assert json.loads(capsys.readouterr().out)["roles"] == ["data_steward"]
+    assert HubIdentity(door.settings.api_url).resolve(read_token(door.home)).name == "stella"
+    (tmp_path / "session.json").chmod(0o644)
+    with pytest.raises(DeniedError, match="owner only"):
+        read_token(door.home)
+    login.logout(home=door.home.root)
+    with pytest.raises(DeniedError, match="enclave login"):
+        read_token(door.home)
 
 
 def test_a_token_that_the_hub_does_not_know_is_refused(door: Any) -> None:
