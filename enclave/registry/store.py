@@ -53,21 +53,33 @@ Row = sqlite3.Row
 
 
 class RegistryStore:
-    """One connection; writers wait for each other, readers see only committed states."""
+    """One connection that writes, one that reads: an act that waits for the ledger keeps no question waiting.
+
+    Writers wait for each other; readers see committed states only, but inside of a transaction its own changes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._guard = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._reading = threading.Lock()
+        self._writer: int | None = None  # the thread whose transaction is open
+        self._db = _connect(path)
         path.chmod(0o600)
-        self._db.row_factory = sqlite3.Row
+        try:
+            self._set_up()
+            self._reader = _connect(path)
+            self._reader.execute("pragma query_only=ON")
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _set_up(self) -> None:
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
                 self._db.execute(f"pragma {pragma}")
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            if isinstance(error, sqlite3.OperationalError):
-                raise _unavailable(error) from None
+        except sqlite3.OperationalError as error:
+            raise _unavailable(error) from None
+        except sqlite3.DatabaseError:
             raise IntegrityError(
                 "registry state: wanted the database that registryd wrote, got other bytes; restore a backup"
             ) from None
@@ -91,17 +103,16 @@ class RegistryStore:
     def transaction(self) -> Iterator[None]:
         """All or nothing; durable once the block has ended. Raises ``UnavailableError`` when it cannot be."""
         with self._guard:
-            self._execute("begin immediate")
+            self._execute(self._db, "begin immediate")
+            self._writer = threading.get_ident()
             try:
                 yield
+                self._execute(self._db, "commit")
             except BaseException:
                 self._roll_back()
                 raise
-            try:
-                self._execute("commit")
-            except BaseException:
-                self._roll_back()
-                raise
+            finally:
+                self._writer = None
 
     def _roll_back(self) -> None:
         """Sqlite has done so itself when the disk was full."""
@@ -111,8 +122,10 @@ class RegistryStore:
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """All rows of a query."""
-        with self._guard:
-            return self._execute(sql, *values).fetchall()
+        if self._writer == threading.get_ident():
+            return self._execute(self._db, sql, *values).fetchall()
+        with self._reading:
+            return self._execute(self._reader, sql, *values).fetchall()
 
     def row(self, sql: str, *values: Any) -> Row | None:
         """The first row of a query, or None."""
@@ -122,22 +135,30 @@ class RegistryStore:
     def change(self, sql: str, *values: Any) -> int:
         """Runs one statement inside of a transaction; returns how many rows it touched."""
         with self._guard:
-            return self._execute(sql, *values).rowcount
+            return self._execute(self._db, sql, *values).rowcount
 
     def close(self) -> None:
-        """Ends the connection; what was committed stays."""
-        with self._guard:
+        """Ends the connections; what was committed stays."""
+        with self._guard, self._reading:
+            self._reader.close()
             self._db.close()
 
-    def _execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+    @staticmethod
+    def _execute(db: sqlite3.Connection, sql: str, *values: Any) -> sqlite3.Cursor:
         try:
-            return self._db.execute(sql, values)
+            return db.execute(sql, values)
         except sqlite3.IntegrityError:
             raise ConflictError(
                 "registry: wanted something new or something that fits, got what exists already"
             ) from None
         except sqlite3.Error as error:
             raise _unavailable(error) from None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    db.row_factory = sqlite3.Row
+    return db
 
 
 def _unavailable(error: sqlite3.Error) -> UnavailableError:

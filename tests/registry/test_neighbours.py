@@ -282,11 +282,11 @@ def test_a_full_disk_changes_nothing(stand: Any) -> None:
     stand.make_project()
     store = stand.daemon._store
     pages = store.row("pragma page_count")[0]
-    store.change(f"pragma max_page_count = {pages}")
+    store._db.execute(f"pragma max_page_count = {pages}")
     with pytest.raises((UnavailableError, ConflictError)):
         for number in range(200):
             stand.ask(m.CreateProject(token="t-stella", name=f"p{number}", title="T", purpose="P" * 2000))
-    store.change("pragma max_page_count = 1000000")
+    store._db.execute("pragma max_page_count = 1000000")
     failed = stand.auditd.events(kind="project.create", outcome="failed")
     assert len(failed) == 1
     assert stand.ask(m.ShowProject(token="t-stella", name="demo")).state == "open"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from enclave.broker.facts import may_open as decide_lease
 from enclave.core.errors import ConflictError, DeniedError, IntegrityError, InvalidError, UnavailableError
 from enclave.policy.model import Actor
+from enclave.wire.client import WireClient
 from enclave.wire.messages import registry as m
 
 ROSA = Actor("rosa", frozenset({"researcher"}))
@@ -161,6 +164,26 @@ def test_without_a_ledger_nothing_changes(stand: Any) -> None:
     assert [p.state for p in stand.ask(m.ProjectsOf(person="rosa")).projects] == ["open"]
     stand.auditd.start()
     assert stand.ask(m.CloseProject(token="t-stella", name="demo")).state == "closed"
+
+
+def test_an_act_that_waits_for_the_ledger_keeps_no_daemon_waiting(stand: Any) -> None:
+    stand.release()
+    stand.auditd.stop()
+    other = WireClient(stand.auditd.home.socket("registryd"))
+    waiting = threading.Thread(target=lambda: _refused(other, m.CloseProject(token="t-stella", name="demo")))
+    waiting.start()
+    time.sleep(0.2)
+    before = time.monotonic()
+    assert may_open(stand) == "ok"
+    assert time.monotonic() - before < 1
+    assert waiting.is_alive()
+    waiting.join()
+    other.close()
+
+
+def _refused(client: WireClient, message: Any) -> None:
+    with pytest.raises(UnavailableError):
+        client.call(message)
 
 
 def test_state_survives_a_restart(stand: Any) -> None:
