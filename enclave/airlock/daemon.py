@@ -10,10 +10,11 @@ from typing import Any, Final
 from enclave.airlock.checks import Checker
 from enclave.airlock.desk import Desk
 from enclave.airlock.frozen import FrozenFiles
+from enclave.airlock.holdings import Holdings
 from enclave.airlock.members import Members
 from enclave.airlock.settings import AirlockSettings
 from enclave.airlock.store import Store
-from enclave.airlock.submission import Holdings, Submissions
+from enclave.airlock.submission import Submissions
 from enclave.airlock.trail import Trail
 from enclave.airlock.worker import Worker
 from enclave.audit.client import AuditClient
@@ -62,42 +63,31 @@ class AirlockDaemon:
         settings: AirlockSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        settings = settings or home.settings(AirlockSettings, section="airlock")
-        clock = clock or SystemClock()
         state = ensure_private_dir(home.state("airlock"))
         box = open_box(file_uri(home.key_file("airlock-box")))
+        clock = clock or SystemClock()
         self._home = home
         self._log = log
         self._audit = AuditClient(home.socket("auditd"), clock=clock)
         self._registry = WireClient(home.socket("registryd"))
-        self._store = Store(state / "airlock.sqlite", box)
-        frozen = FrozenFiles(state / "frozen", box)
-        trail = Trail(self._audit)
-        members = Members(self._registry)
-        checker = Checker(launcher=home.socket("launcherd"), frozen=frozen, timeout_s=settings.check_timeout_s, log=log)
-        self._worker = Worker(
-            store=self._store,
-            checker=checker,
-            trail=trail,
-            signer=open_signer(file_uri(home.key_file("airlock-sign"))),
+        self._holdings = Holdings(
+            store=Store(state / "airlock.sqlite", box),
+            frozen=FrozenFiles(state / "frozen", box),
+            trail=Trail(self._audit),
+            members=Members(self._registry),
             clock=clock,
-            settings=settings,
+            settings=settings or home.settings(AirlockSettings, section="airlock"),
+        )
+        checker = Checker(
+            launcher=home.socket("launcherd"),
+            frozen=self._holdings.frozen,
+            timeout_s=self._holdings.settings.check_timeout_s,
             log=log,
         )
-        holdings = Holdings(
-            store=self._store, frozen=frozen, trail=trail, members=members, clock=clock, settings=settings
-        )
-        self._submissions = Submissions(holdings, run_dir=home.run_dir, settle=self._worker.settle, log=log)
-        self._desk = Desk(
-            store=self._store,
-            frozen=frozen,
-            checker=checker,
-            trail=trail,
-            members=members,
-            clock=clock,
-            resolve=resolve,
-            release=self._worker.release,
-        )
+        signer = open_signer(file_uri(home.key_file("airlock-sign")))
+        self._worker = Worker(self._holdings, checker=checker, signer=signer, log=log)
+        self._submissions = Submissions(self._holdings, run_dir=home.run_dir, settle=self._worker.settle, log=log)
+        self._desk = Desk(holdings=self._holdings, checker=checker, resolve=resolve, release=self._worker.release)
         self._server: WireServer | None = None
 
     def start(self) -> None:
@@ -120,7 +110,7 @@ class AirlockDaemon:
             self._server.close()
         self._submissions.close()
         if self._worker.close():
-            self._store.close()
+            self._holdings.store.close()
         for client in (self._registry, self._audit):
             client.close()
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from enclave.airlock.checks import Checker
-from enclave.airlock.frozen import FrozenFiles
-from enclave.airlock.members import Members, egress_facts
+from enclave.airlock.holdings import Holdings
+from enclave.airlock.members import egress_facts
 from enclave.airlock.package import as_memory, build_package, manifest_digest, package_name
 from enclave.airlock.states import CHOICES, Choice, VoteCast, outcome_of
-from enclave.airlock.store import FileRecord, Record, Store
-from enclave.airlock.trail import NOBODY, Deed, Trail
+from enclave.airlock.store import FileRecord, Record
+from enclave.airlock.trail import NOBODY, Deed
 from enclave.airlock.views import request_view
-from enclave.core.clock import Clock, format_time
+from enclave.core.clock import format_time
 from enclave.core.errors import InvalidError, NotFoundError
 from enclave.core.ids import check_token_id
 from enclave.policy.decide import check, decide
@@ -51,12 +51,8 @@ class Person:
 class Desk:
     """What people can ask of the airlock. ``release`` packs an approved request."""
 
-    store: Store
-    frozen: FrozenFiles
+    holdings: Holdings
     checker: Checker
-    trail: Trail
-    members: Members
-    clock: Clock
     resolve: Callable[[str], Actor]
     release: Callable[[str], None]
 
@@ -65,9 +61,9 @@ class Desk:
         del call
         person = self._person(message.token, Deed(kind="egress.view", actor=NOBODY, detail={"part": "list"}))
         deed = Deed(kind="egress.view", actor=person.actor.name, detail={"part": "list"})
-        with self.trail.telling(deed):
+        with self.holdings.trail.telling(deed):
             self._check(person, "egress.list", Resource())
-        found = [r for r in self.store.all() if self._sees(person, r) and message.project in (None, r.project)]
+        found = [r for r in self.holdings.store.all() if self._sees(person, r) and message.project in (None, r.project)]
         return EgressRequestList(requests=tuple(self._view(person, record) for record in found[:500]))
 
     def show(self, message: ShowRequest, call: Call) -> EgressRequest:
@@ -75,10 +71,10 @@ class Desk:
         del call
         person, deed = self._begin(message.token, "egress.view", message.id)
         deed.detail["part"] = "request"
-        with self.trail.telling(deed):
+        with self.holdings.trail.telling(deed):
             self._check(person, "egress.list", Resource())
             record = self._seen(person, message.id)
-        self.trail.done(replace(deed, project=record.project))
+        self.holdings.trail.done(replace(deed, project=record.project))
         return self._view(person, record)
 
     def preview(self, message: Preview, call: Call) -> PreviewReply:
@@ -86,19 +82,19 @@ class Desk:
         del call
         person, deed = self._begin(message.token, "egress.view", message.id)
         deed.detail["part"] = "preview"
-        with self.trail.telling(deed):
+        with self.holdings.trail.telling(deed):
             record = self._seen(person, message.id)
             file = _file(record, message.name)
             check(self._decide(person, "egress.preview", record))
-        self.trail.done(replace(deed, project=record.project), sha256=file.sha256)
-        now = self.clock.now().strftime("%Y-%m-%d %H:%M UTC")
+        self.holdings.trail.done(replace(deed, project=record.project), sha256=file.sha256)
+        now = self.holdings.clock.now().strftime("%Y-%m-%d %H:%M UTC")
         return self.checker.preview(file, mark=f"{person.actor.name} · {now}")
 
     def vote(self, message: Vote, call: Call) -> EgressRequest:
         """One independent vote; it may decide the request."""
         del call
         person, deed = self._begin(message.token, "egress.vote", message.id)
-        with self.store.transaction(), self.trail.telling(deed):
+        with self.holdings.store.transaction(), self.holdings.trail.telling(deed):
             record = self._seen(person, message.id)
             deed = replace(deed, role="output_checker", project=record.project)
             choice = _choice(message.vote)
@@ -108,38 +104,38 @@ class Desk:
                 )
             check(self._decide(person, "egress.vote", record))
             record, decided = self._count(record, person.actor.name, choice, message.reason.strip())
-            self.trail.done(deed, round=record.round, vote=choice, decided=decided or "open")
+            self.holdings.trail.done(deed, round=record.round, vote=choice, decided=decided or "open")
         if decided == "approve":
             self.release(record.id)
-        return self._view(person, self.store.find(record.id))
+        return self._view(person, self.holdings.store.find(record.id))
 
     def withdraw(self, message: Withdraw, call: Call) -> EgressRequest:
         """The author takes it back."""
         del call
         person, deed = self._begin(message.token, "egress.withdraw", message.id)
-        with self.store.transaction(), self.trail.telling(deed):
+        with self.holdings.store.transaction(), self.holdings.trail.telling(deed):
             record = self._seen(person, message.id)
             check(self._decide(person, "egress.withdraw", record))
-            moved = self.store.move(record, "withdraw", at=self._now())
-            self.trail.done(replace(deed, project=record.project))
+            moved = self.holdings.store.move(record, "withdraw", at=self._now())
+            self.holdings.trail.done(replace(deed, project=record.project))
         return self._view(person, moved)
 
     def deliver(self, message: Deliver, call: Call) -> Reply:
         """The package, to its author, once. A broken connection afterwards does not give a second one."""
         del call
         person, deed = self._begin(message.token, "egress.deliver", message.id)
-        with self.store.transaction():
-            with self.trail.telling(deed):
+        with self.holdings.store.transaction():
+            with self.holdings.trail.telling(deed):
                 record = self._seen(person, message.id)
                 deed = replace(deed, project=record.project)
                 check(self._decide(person, "egress.deliver", record))
             digest = manifest_digest(record.text.manifest)
-            self.trail.intent(deed, manifest_sha256=digest)
-            with self.trail.telling(deed, failed=True):
-                package = build_package(record, self.frozen.read)
+            self.holdings.trail.intent(deed, manifest_sha256=digest)
+            with self.holdings.trail.telling(deed, failed=True):
+                package = build_package(record, self.holdings.frozen.read)
             sha256 = hashlib.sha256(package).hexdigest()
-            self.store.move(record, "deliver", at=self._now())
-            self.trail.done(deed, manifest_sha256=digest, package_sha256=sha256, size_bytes=len(package))
+            self.holdings.store.move(record, "deliver", at=self._now())
+            self.holdings.trail.done(deed, manifest_sha256=digest, package_sha256=sha256, size_bytes=len(package))
             fd = as_memory(package, name="package")
         reply = DeliveryReply(name=package_name(record), size_bytes=len(package), sha256=sha256)
         return Reply(reply, (fd,))
@@ -149,23 +145,23 @@ class Desk:
     def _begin(self, token: str, kind: str, request_id: str) -> tuple[Person, Deed]:
         """Who asks about which request; an unknown token or a broken id is refused and told."""
         unknown = Deed(kind=kind, actor=NOBODY)
-        with self.trail.telling(unknown):
+        with self.holdings.trail.telling(unknown):
             check_token_id(request_id, what="egress request")
         person = self._person(token, Deed(kind=kind, actor=NOBODY, detail={"request": request_id}))
         name = person.actor.name
         with contextlib.suppress(NotFoundError):  # told by the caller, in its own words
-            project = self.store.find(request_id).project
-            role = self.members.standing(name, project).member_role  # of a closed project too
+            project = self.holdings.store.find(request_id).project
+            role = self.holdings.members.standing(name, project).member_role  # of a closed project too
             person = Person(person.actor, {**person.projects, **({project: role} if role else {})})
         return person, Deed(kind=kind, actor=name, detail={"request": request_id})
 
     def _person(self, token: str, deed: Deed) -> Person:
-        with self.trail.telling(deed):
+        with self.holdings.trail.telling(deed):
             actor = self.resolve(token)
-        return Person(actor, self.members.of(actor.name))
+        return Person(actor, self.holdings.members.of(actor.name))
 
     def _seen(self, person: Person, request_id: str) -> Record:
-        record = self.store.find(request_id)
+        record = self.holdings.store.find(request_id)
         if not self._sees(person, record):
             raise NotFoundError("egress request: wanted one that you may see, got none of this id")
         return record
@@ -174,20 +170,20 @@ class Desk:
         return record.author == person.actor.name or bool(person.actor.roles & {"output_checker", "auditor"})
 
     def _check(self, person: Person, action: str, resource: Resource) -> None:
-        check(decide(person.actor, action, resource, Facts(), self.clock.now()))
+        check(decide(person.actor, action, resource, Facts(), self.holdings.clock.now()))
 
     def _decide(self, person: Person, action: str, record: Record) -> Decision:
-        facts = egress_facts(record, self.store.votes(record.id), is_member=record.project in person.projects)
+        facts = egress_facts(record, self.holdings.store.votes(record.id), is_member=record.project in person.projects)
         resource = Resource(project=record.project, id=record.id)
-        return decide(person.actor, action, resource, Facts(egress=facts), self.clock.now())
+        return decide(person.actor, action, resource, Facts(egress=facts), self.holdings.clock.now())
 
     def _view(self, person: Person, record: Record) -> EgressRequest:
         may = tuple(act for act, action in _ACTS.items() if self._decide(person, action, record).allowed)
         preview = ("preview",) if self._decide(person, "egress.preview", record).allowed else ()
         return request_view(
             record,
-            self.store.votes(record.id),
-            self.store.steps(record.id),
+            self.holdings.store.votes(record.id),
+            self.holdings.store.steps(record.id),
             viewer=person.actor.name,
             may=(*may, *preview),
         )
@@ -195,12 +191,12 @@ class Desk:
     def _count(self, record: Record, checker: str, choice: Choice, reason: str) -> tuple[Record, Choice | None]:
         at = self._now()
         cast = VoteCast(checker=checker, choice=choice, round=record.round)
-        self.store.add_vote(record.id, cast, reason=reason, at=at)
-        decided = outcome_of((v.cast for v in self.store.votes(record.id)), round_number=record.round)
-        return (self.store.move(record, decided, at=at) if decided else record), decided
+        self.holdings.store.add_vote(record.id, cast, reason=reason, at=at)
+        decided = outcome_of((v.cast for v in self.holdings.store.votes(record.id)), round_number=record.round)
+        return (self.holdings.store.move(record, decided, at=at) if decided else record), decided
 
     def _now(self) -> str:
-        return format_time(self.clock.now())
+        return format_time(self.holdings.clock.now())
 
 
 def _choice(text: str) -> Choice:

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from enclave.airlock.arrival import check_names, check_texts, read_files
-from enclave.airlock.frozen import FrozenFiles
-from enclave.airlock.members import Members
-from enclave.airlock.settings import AirlockSettings
+from enclave.airlock.holdings import Holdings
 from enclave.airlock.states import is_final
-from enclave.airlock.store import FileRecord, ListenerRecord, Record, Store, Text
-from enclave.airlock.trail import SERVICE, Deed, Trail
+from enclave.airlock.store import FileRecord, ListenerRecord, Record, Text
+from enclave.airlock.trail import SERVICE, Deed
 from enclave.airlock.views import status_view
-from enclave.core.clock import Clock, format_time
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_name, check_principal, check_token_id
 from enclave.policy.decide import check, decide
@@ -48,18 +46,6 @@ class Binding:
     listener: ListenerRecord
     cell: str | None = None
     server: WireServer | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
-    """What the airlock has in hand and asks: state, copies, ledger, registry, time, limits."""
-
-    store: Store
-    frozen: FrozenFiles
-    trail: Trail
-    members: Members
-    clock: Clock
-    settings: AirlockSettings
 
 
 class Submissions:

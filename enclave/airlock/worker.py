@@ -8,12 +8,12 @@ from collections import Counter
 from dataclasses import replace
 
 from enclave.airlock.checks import Checker
+from enclave.airlock.holdings import Holdings
 from enclave.airlock.members import egress_facts
 from enclave.airlock.package import make_manifest, manifest_digest, sign_manifest
-from enclave.airlock.settings import AirlockSettings
-from enclave.airlock.store import FileRecord, Record, Store
-from enclave.airlock.trail import SERVICE, Deed, Trail
-from enclave.core.clock import Clock, format_time
+from enclave.airlock.store import FileRecord, Record
+from enclave.airlock.trail import SERVICE, Deed
+from enclave.core.clock import format_time
 from enclave.core.errors import EnclaveError
 from enclave.disclosure.findings import highest_verdict
 from enclave.keys.sign import Signer
@@ -31,23 +31,13 @@ class Worker:
     The database is its queue, so nothing is lost by a restart: a check that was cut off runs again.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        checker: Checker,
-        trail: Trail,
-        signer: Signer,
-        clock: Clock,
-        settings: AirlockSettings,
-        log: Log,
-    ) -> None:
-        self._store = store
+    def __init__(self, holdings: Holdings, *, checker: Checker, signer: Signer, log: Log) -> None:
+        self._store = holdings.store
+        self._trail = holdings.trail
+        self._clock = holdings.clock
+        self._settings = holdings.settings
         self._checker = checker
-        self._trail = trail
         self._signer = signer
-        self._clock = clock
-        self._settings = settings
         self._log = log
         self._wake = threading.Event()
         self._moved = threading.Condition()
