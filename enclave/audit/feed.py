@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,13 @@ from enclave.audit.bodies import Body, BodyReader
 from enclave.audit.merkle import leaf_hash
 from enclave.audit.segments import Record, SegmentReader
 from enclave.audit.store import QueryStore
-from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.clock import parse_time
+from enclave.core.canonical import parse_json
 from enclave.core.errors import EnclaveError, IntegrityError, UnavailableError
 from enclave.core.secret import Secret
 from enclave.keys.box import Box
 
-BATCH = 2000
-_TIME = pa.timestamp("us", tz="UTC")
-_TEXT = (
-    "kind", "actor", "role", "project", "dataset", "session", "kernel", "cell", "source", "ticket", "trace",
-    "outcome", "reason",
-)  # fmt: skip
-RECORDS = pa.schema(
-    [
-        ("seq", pa.int64()),
-        ("id", pa.string()),
-        ("time", _TIME),
-        ("received", _TIME),
-        *((name, pa.string()) for name in _TEXT[:5]),
-        ("version", pa.int32()),
-        ("objects", pa.list_(pa.string())),
-        *((name, pa.string()) for name in _TEXT[5:]),
-        ("detail", pa.string()),
-        ("writer_uid", pa.int64()),
-        ("leaf_hash", pa.string()),
-    ]
-)
+BATCH = 10_000
+RECORDS = pa.schema([("seq", pa.int64()), ("payload", pa.string()), ("leaf_hash", pa.string())])
 BODIES = pa.schema([("seq", pa.int64()), ("name", pa.string()), ("text", pa.string())])
 
 
@@ -123,34 +104,25 @@ class Feed:
             path.unlink()
 
     def _add(self, records: list[Record], mark: int) -> None:
-        rows: list[dict[str, Any]] = []
-        with_bodies: dict[int, str] = {}
-        for record in records:
-            row = _row(record)
-            if row is None:
-                continue  # not of our writing; verify names it
-            rows.append(row)
-            if row.pop("bodies"):
-                with_bodies[record.seq] = row["id"]
-        bodies = self._bodies.read(with_bodies)
-        self.store.add(pa.Table.from_pylist(rows, schema=RECORDS), _bodies(bodies), high_water=mark)
+        rows = [(record.seq, text, leaf_hash(record.payload).hex()) for record, text in _texts(records)]
+        bodies = self._bodies.read(dict(_with_bodies(records)))
+        columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, RECORDS, strict=True)], schema=RECORDS)
+        self.store.add(table, _bodies(bodies), high_water=mark)
 
 
-def _row(record: Record) -> dict[str, Any] | None:
-    try:
-        value = parse_json(record.payload)
-        event = value["event"]
-        row = {name: event.get(name) for name in (*_TEXT, "version", "objects", "id")}
-        row["seq"] = record.seq
-        row["time"] = parse_time(event["time"])
-        row["received"] = parse_time(value["received"])
-        row["detail"] = canonical_bytes(event.get("detail", {})).decode()
-        row["writer_uid"] = value["writer"]["uid"]
-        row["leaf_hash"] = leaf_hash(record.payload).hex()
-        row["bodies"] = value.get("bodies")
-    except (EnclaveError, KeyError, TypeError, AttributeError):
-        return None
-    return row
+def _texts(records: list[Record]) -> Iterator[tuple[Record, str]]:
+    for record in records:
+        with contextlib.suppress(UnicodeDecodeError):  # not of our writing; verify names it
+            yield record, record.payload.decode("utf-8")
+
+
+def _with_bodies(records: list[Record]) -> Iterator[tuple[int, str]]:
+    """Sequence number and event id of the records that have bodies, which canonical JSON puts first."""
+    for record in records:
+        if record.payload.startswith(b'{"bodies":'):
+            with contextlib.suppress(EnclaveError, KeyError, TypeError):
+                yield record.seq, str(parse_json(record.payload)["event"]["id"])
 
 
 def _bodies(found: list[Body]) -> pa.Table:

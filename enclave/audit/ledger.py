@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from enclave.audit.bodies import make_bodies, trim_bodies
 from enclave.audit.checkpoint import Sign, TreeHead, VerifierKey, Verify, write_checkpoint
@@ -111,14 +110,14 @@ class Ledger:
 
         Raises ``UnavailableError`` when it cannot be written, ``ConflictError`` when the id stands for another event.
         """
-        value = event_to_json(event)
-        mark = fingerprint(value)
+        data = canonical_bytes(event_to_json(event))
+        mark = fingerprint(data)
         event_id = bytes.fromhex(event.id)
         with self._guard:
             known = self._known.get(event_id)
         if known is not None:
             return _repeated(known, mark)
-        ticket = self._ticket(event_id, value, mark, bodies or {}, {"pid": pid or os.getpid(), "uid": _uid(uid)})
+        ticket = self._ticket(event_id, data, mark, bodies or {}, {"pid": pid or os.getpid(), "uid": _uid(uid)})
         self._wait(ticket)
         known = self._known.get(event_id)
         if known is None:
@@ -129,11 +128,11 @@ class Ledger:
         return _repeated(known, mark)
 
     def _ticket(
-        self, event_id: bytes, value: dict[str, Any], mark: bytes, bodies: Mapping[str, str], writer: dict[str, int]
+        self, event_id: bytes, data: bytes, mark: bytes, bodies: Mapping[str, str], writer: dict[str, int]
     ) -> _Ticket:
         hashes, sealed = make_bodies(bodies, box=self._box, event_id=event_id.hex(), salt=secrets.token_bytes)
         head = b'{"bodies":' + canonical_bytes(hashes) + b"," if hashes else b"{"
-        event = head + b'"event":' + canonical_bytes(value) + b',"received":"'
+        event = head + b'"event":' + data + b',"received":"'
         tail = b',"writer":' + canonical_bytes(writer) + b"}"
         if len(event) + len(tail) + _HEADROOM > MAX_RECORD_BYTES:
             raise InvalidError(f"event: wanted at most {MAX_RECORD_BYTES} bytes, got more; put long texts into bodies")

@@ -78,9 +78,9 @@ def recover(folder: Path, *, key: VerifierKey, verify: Verify) -> Recovered:
     return result
 
 
-def fingerprint(event: object) -> bytes:
-    """Eight bytes that tell one event from another with the same id."""
-    return hashlib.sha256(canonical_bytes(event)).digest()[:8]
+def fingerprint(event: bytes) -> bytes:
+    """Eight bytes that tell an event (its canonical JSON) from another with the same id."""
+    return hashlib.sha256(event).digest()[:8]
 
 
 def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[bytes, Known]:
@@ -104,7 +104,7 @@ def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[byt
 def _known(record: Record, leaves: Sequence[bytes]) -> tuple[bytes, Known] | None:
     try:
         event = parse_json(record.payload)["event"]
-        return bytes.fromhex(event["id"]), Known(record.seq, leaves[record.seq], fingerprint(event))
+        return bytes.fromhex(event["id"]), Known(record.seq, leaves[record.seq], fingerprint(canonical_bytes(event)))
     except (EnclaveError, KeyError, TypeError, ValueError):
         return None  # not of our writing; verify names it
 

@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from enclave.audit.views import SCHEMA, TABLES, VIEWS
+from enclave.audit.views import INGEST, SCHEMA, TABLES, VIEWS
 from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import format_time
 from enclave.core.errors import EnclaveError, IntegrityError, InvalidError, UnavailableError
@@ -84,7 +84,7 @@ class QueryStore:
         with self._write_guard, _transaction(self._engine):
             self._engine.register("batch_records", records)
             self._engine.register("batch_bodies", bodies)
-            self._engine.execute("INSERT INTO records SELECT * FROM batch_records")
+            self._engine.execute(INGEST)
             self._engine.execute("INSERT INTO bodies SELECT * FROM batch_bodies")
             self._engine.execute("UPDATE state SET high_water = ?", [high_water])
             self._engine.unregister("batch_records")
