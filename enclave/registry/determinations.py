@@ -46,7 +46,7 @@ class Determinations:
         check_principal(steward)
         if len(content_root) != 64 or not set(content_root) <= set("0123456789abcdef"):
             raise InvalidError("content root: wanted 64 hex digits, got another form")
-        found = self.version_row(name, missing_ok=True)
+        found = self.find_version(name)
         if found is not None:
             if (found["content_root"], found["steward"]) == (content_root, steward):
                 return self.version(name)
@@ -73,7 +73,6 @@ class Determinations:
     def version(self, name: VersionName) -> Version:
         """One version as the wire has it; raises ``NotFoundError``."""
         row = self.version_row(name)
-        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
         current = self.current_row(name)
         projects = self.acts.store.rows(
             "select project from releases where dataset = ? and version = ? and state = 'approved' order by project",
@@ -91,19 +90,22 @@ class Determinations:
             steward=row["steward"],
         )
 
-    def version_row(self, name: VersionName, *, missing_ok: bool = False) -> Row | None:
-        """The stored version; raises ``NotFoundError`` unless ``missing_ok``."""
-        row = self.acts.store.row(
+    def find_version(self, name: VersionName) -> Row | None:
+        """The stored version, None when there is none."""
+        return self.acts.store.row(
             "select * from versions where dataset = ? and version = ?", name.dataset, name.version
         )
-        if row is None and not missing_ok:
+
+    def version_row(self, name: VersionName) -> Row:
+        """The stored version; raises ``NotFoundError``."""
+        row = self.find_version(name)
+        if row is None:
             raise NotFoundError(f"dataset version {name}: wanted a registered one, got none of this name")
         return row
 
     def version_facts(self, name: VersionName, *, project: str = "") -> VersionFacts:
         """The version for the policy; raises ``NotFoundError``."""
         row = self.version_row(name)
-        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
         return VersionFacts(
             dataset=name.dataset,
             version=name.version,
@@ -150,7 +152,6 @@ class Determinations:
 
     def _check_about(self, document: Document) -> None:
         row = self.version_row(document.name)
-        assert row is not None  # noqa: S101 - version_row raises when missing_ok is not set
         if document.content_root != row["content_root"]:
             raise InvalidError("certificate: wanted the content root of the registered version, got another root")
         if document.steward != row["steward"]:
@@ -387,10 +388,9 @@ class Determinations:
         return None
 
     def _verify(self, signed: SignedCertificate, row: Row) -> Verification:
-        version = self.version_row(_name(row))
         return verify(
             signed,
-            content_root=version["content_root"] if version else None,
+            content_root=self.version_row(_name(row))["content_root"],
             trusted=self._trusted(),
             revoked=frozenset(),
             at=self.acts.clock.now(),

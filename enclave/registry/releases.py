@@ -103,7 +103,7 @@ class Releases:
         check_name(dataset, what="dataset")
         standing = self.projects.standing(person, project)
         name = self._wanted(person, project, dataset, version)
-        row = self.determinations.version_row(name, missing_ok=True) if name else None
+        row = self.determinations.find_version(name) if name else None
         if name is None or row is None:
             return _missing(standing.state, standing.member_role, dataset, version or 0)
         current = self.determinations.current_row(name)
@@ -168,7 +168,7 @@ class Releases:
 
     def _certificate(self, row: Row | None, name: VersionName, *, project: str) -> CertificateFacts | None:
         """The determination as verified here and now; also whether its terms name the project."""
-        version = self.determinations.version_row(name, missing_ok=True)
+        version = self.determinations.find_version(name)
         if row is None or version is None:
             return None
         reason, document = self.determinations.verified(row, content_root=version["content_root"])

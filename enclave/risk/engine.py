@@ -99,7 +99,7 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
             "raise the suppression limit, lower k, or give coarser hierarchies",
             code="not_feasible",
         )
-    return _apply(prepared, config, lattice, found)
+    return _apply(prepared, config, lattice, found, node=found.node, metric_value=found.metric)
 
 
 # ── reading ─────────────────────────────────────────────────────────────────
@@ -324,24 +324,24 @@ def _counts_in_population(prepared: _Prepared, config: RiskConfig, table: Any) -
 # ── lowering ────────────────────────────────────────────────────────────────
 
 
-def _apply(prepared: _Prepared, config: RiskConfig, lattice: Lattice, found: Found) -> Anonymised:
-    assert found.node is not None  # noqa: S101 - anonymise has asked
-    assert found.metric is not None  # noqa: S101 - as above
-    classes, bad = lattice.bad(lattice.classes(found.node))
+def _apply(
+    prepared: _Prepared, config: RiskConfig, lattice: Lattice, found: Found, *, node: Node, metric_value: float
+) -> Anonymised:
+    classes, bad = lattice.bad(lattice.classes(node))
     kept = ~bad[classes.of[prepared.of_row]]
     if prepared.present is not None:
         all_rows = prepared.present.copy()
         all_rows[prepared.present] = kept
         kept = all_rows
-    table = _generalised(prepared, found.node).filter(pa.array(kept))
+    table = _generalised(prepared, node).filter(pa.array(kept))
     if table.num_rows == 0:
         raise InvalidError("anonymise: wanted rows that can be kept, got none", code="not_feasible")
     return Anonymised(
         table=table,
         assessment_before=_assess(_prepare(prepared.table, config, hierarchies=False), config),
         assessment_after=assess(table, config),
-        node={column.name: level for column, level in zip(prepared.columns, found.node, strict=True)},
-        metric_value=found.metric,
+        node={column.name: level for column, level in zip(prepared.columns, node, strict=True)},
+        metric_value=metric_value,
         suppressed=int((~kept).sum()),
         nodes_total=found.nodes_total,
         nodes_evaluated=found.nodes_evaluated,
