@@ -28,7 +28,7 @@ from enclave.risk.classes import BaseClasses, Classes, Ints, number, roll_up, wi
 from enclave.risk.config import RiskConfig, check_config, parse_risk_config
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import code, encode, next_level, value_order
-from enclave.risk.hierarchy import CodedColumn, code_column
+from enclave.risk.hierarchy import TOP, CodedColumn, code_column
 from enclave.risk.lowering import Lattice
 from enclave.risk.population import PopulationUniqueness, estimate
 from enclave.risk.search import Found, Node, search
@@ -339,7 +339,7 @@ def _apply(
     return Anonymised(
         table=table,
         assessment_before=_assess(_prepare(prepared.table, config, hierarchies=False), config),
-        assessment_after=assess(table, config),
+        assessment_after=assess(table, replace(config, population_table=_general_population(config, node))),
         node={column.name: level for column, level in zip(prepared.columns, node, strict=True)},
         metric_value=metric_value,
         suppressed=int((~kept).sum()),
@@ -348,6 +348,25 @@ def _apply(
         optimal=found.optimal,
         kept=kept,
     )
+
+
+def _general_population(config: RiskConfig, node: Node) -> Any:
+    """The population table on the levels of ``node``; a value that its hierarchy lacks stays and matches nobody."""
+    table = config.population_table
+    if table is None:
+        return None
+    for qi, level in zip(config.qis, node, strict=True):
+        if level == 0:
+            continue
+        values, codes = encode(table.column(qi.name))
+        if qi.hierarchy is None:
+            labels = [TOP] * len(values)
+        else:
+            known = {row[0]: row[level] for row in qi.hierarchy.rows}
+            labels = [known.get(value or "", value or "") for value in values]
+        general = pa.array(labels, type=pa.string()).take(pa.array(codes))
+        table = table.set_column(table.column_names.index(qi.name), qi.name, general)
+    return table
 
 
 def _generalised(prepared: _Prepared, node: Node) -> Any:

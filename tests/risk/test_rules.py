@@ -234,6 +234,15 @@ def test_the_journalist_sees_the_population() -> None:
     assert found.marketer == found.journalist.average
 
 
+def test_the_journalist_sees_the_population_as_coarse_as_the_table() -> None:
+    rows = [("0", "f", "ab", "x"), ("1", "f", "ab", "x"), ("1", "f", "ab", "y")]
+    people = pa.table({"age": ["0", "1", "7"], "sex": ["f"] * 3, "town": ["ab"] * 3, "n": [10, 6, 100]})
+    found = anonymise(table(rows), config(model=Model(k=3), population_table=people))
+    assert found.node == {"age": 1, "sex": 0, "town": 0}
+    assert found.assessment_before.journalist.max == 1 / 6
+    assert found.assessment_after.journalist.max == 1 / 16
+
+
 def test_thresholds_compare_integers() -> None:
     rows = [("0", "f", "ab", "x")] * 11
     assert assess(table(rows), config(model=Model(k=11))).prosecutor.share_at_risk == 0
