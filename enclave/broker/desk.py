@@ -136,7 +136,8 @@ class Desk:
             error = DeniedError(decision.message, code=decision.reason)
             raise self._refused("dataset.open", error, cell=cell, dataset=message.dataset, version=message.version)
         name = VersionName(found.dataset, found.version)
-        lease = Lease(secrets.token_hex(16), name, found, time.monotonic())
+        lease = self._session.lease_of(name) or Lease(secrets.token_hex(16), name)
+        lease.facts, lease.checked = found, time.monotonic()
         event: dict[str, Any] = {"cell": cell, "dataset": name.dataset, "version": name.version}
         event["detail"] = {
             "lease": lease.id,

@@ -80,6 +80,11 @@ class Session:
                 raise lease_ended()
             self._leases[lease.id] = lease
 
+    def lease_of(self, name: VersionName) -> Lease | None:
+        """The open lease on a version: opening it again gives the same one, so a kernel cannot pile them up."""
+        with self._guard:
+            return next((lease for lease in self._leases.values() if lease.name == name), None)
+
     def lease(self, lease_id: str) -> Lease | None:
         """One open lease of this kernel."""
         with self._guard:

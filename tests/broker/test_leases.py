@@ -67,6 +67,16 @@ def test_the_newest_released_version_is_opened_unless_one_is_named(broker: Stand
     assert kernel.open(version=1).version == 1
 
 
+def test_opening_a_version_again_gives_the_same_lease(broker: Stand) -> None:
+    kernel, other = broker.kernel(), broker.kernel()
+    first = kernel.open()
+    assert kernel.open() == first
+    assert other.open().lease != first.lease
+    assert kernel.read(first.lease, "series/1.2.3")
+    broker.close(kernel)
+    broker.wait_for(lambda: len(broker.events(kind="lease.end", kernel=kernel.id)) == 1)
+
+
 def test_a_kernel_learns_what_it_may_open(broker: Stand) -> None:
     broker.seal(dataset="other-mr")
     broker.registry.known["rosa", "demo", "other-mr", 1] = broker.registry.known.pop(("rosa", "demo", "other-mr", 1))
