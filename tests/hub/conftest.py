@@ -38,6 +38,14 @@ CONFIG = Path(__file__).parents[2] / "hub_config" / "jupyterhub_config.py"
 SERVER_CONFIG = Path(__file__).parents[2] / "enclave" / "server" / "config" / "server_config.py"
 
 
+NOTEBOOK = {
+    "nbformat": 4,
+    "nbformat_minor": 5,
+    "metadata": {"kernelspec": {"name": "enclave-python", "display_name": "Python (enclave)", "language": "python"}},
+    "cells": [],
+}
+
+
 def free_ports(count: int) -> int:
     """The first of ``count`` free neighbours."""
     while True:
@@ -98,6 +106,8 @@ class StandIn:
         (folder / "home" / "code").mkdir(parents=True)
         (folder / "home" / "code" / "first.py").write_text("print(1)\n")
         (folder / "home" / "code" / "values.csv").write_text("a,b\n")
+        (folder / "home" / "code" / "demo").mkdir()
+        (folder / "home" / "code" / "demo" / "first_look.ipynb").write_text(json.dumps(NOTEBOOK))
         gate, inner, hub = folder / "gate.sock", folder / "server.sock", folder / "hub.sock"
         options = ["--listen", gate, "--server", inner, "--hub", message.hub_api_url, "--hub-listen", hub]
         options += ["--base-url", message.base_url, "--person", message.person, "--audit", self.home.socket("auditd")]

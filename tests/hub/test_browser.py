@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +58,20 @@ def test_a_researcher_signs_in_starts_a_server_and_sees_jupyterlab(door: Any, pa
     blocked = [line for line in complaints if "Content Security Policy" in line]
     assert len(blocked) <= 1, blocked  # JupyterLab's page takes ?token= out of its address; no token is ever in one
     assert refused == []
+
+
+def test_a_notebook_says_whose_project_it_is_and_that_cells_are_recorded(door: Any, page: Page) -> None:
+    if not (Path(sys.prefix) / "share" / "jupyter" / "labextensions" / "enclave-lab").is_dir():
+        pytest.skip("the lab extension is not built; run make setup")
+    page.goto(f"{door.settings.url}/hub/oauth_login")
+    page.get_by_role("button", name="rosa").click()
+    page.wait_for_url("**/hub/home")
+    page.goto(f"{door.settings.url}/hub/spawn/rosa")
+    expect(page.locator("#jp-top-panel")).to_be_visible(timeout=90_000)
+    page.goto(f"{door.settings.url}/user/rosa/lab/tree/demo/first_look.ipynb")
+    page.screenshot(path="/tmp/lab2.png")
+    expect(page.get_by_role("note")).to_contain_text("Project demo · Each cell is recorded before it runs")
+    expect(page.get_by_text("Ledger: no cell yet")).to_be_visible()
 
 
 def test_a_person_without_a_second_factor_reads_why_the_door_stays_shut(door: Any, page: Page) -> None:

@@ -3,7 +3,6 @@
 ``python -P -m jupyterhub.singleuser --config=…/enclave/server/config/server_config.py``
 """
 
-import importlib.util
 import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,10 +28,9 @@ c.ServerApp.max_body_size = 8 * 1024 * 1024
 c.ServerApp.max_buffer_size = 16 * 1024 * 1024
 c.ServerApp.log_level = "WARN"
 
-# ── extensions: JupyterLab and our own, nothing else ──
+# ── server extensions: JupyterLab's, nothing else (ours runs in the browser only) ──
 c.ServerApp.jpserver_extensions = {
     "jupyterlab": True,
-    "enclave_lab": importlib.util.find_spec("enclave_lab") is not None,
     "jupyter_lsp": False,
     "jupyter_server_terminals": False,
     "notebook_shim": False,

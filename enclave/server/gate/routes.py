@@ -58,7 +58,6 @@ ROUTES: tuple[Route, ...] = (
     _route("sessions", "GET DELETE", rf"api/sessions(/{_ID})?"),
     _route("sessions", "POST PATCH", rf"api/sessions(/{_ID})?", "start_kernel"),
     _route("events", "GET", r"api/events/subscribe", "websocket"),
-    _route("enclave", "GET", r"enclave-lab/[\w-]+"),
 )
 
 # Names for what is asked most often and refused, so that events say more than "other". First fit.
