@@ -7,11 +7,14 @@ content root covers, before anybody gets it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Self
 
 from enclave.core.errors import EnclaveError, IntegrityError, NotFoundError
 from enclave.core.ids import VersionName
@@ -23,6 +26,8 @@ from enclave.sealed.memory import Put, sealed_memory
 from enclave.sealed.store import SealedStore, info_of, manifest_context, object_context, version_context
 
 __all__ = ["BadObject", "OpenVersion", "Unwrapper", "open_unwrapper", "open_version", "verify_version"]
+
+_LARGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,9 @@ class OpenVersion:
         are missing or are not those that were sealed.
         """
         index, entry = self._find(name)
-        digest = hashlib.sha256()
-
-        def sink(piece: memoryview) -> None:
-            digest.update(piece)
-            put(piece)
-
-        with self._opened(index) as fd:
-            context = object_context(self.manifest.name, name)
+        context = object_context(self.manifest.name, name)
+        with self._opened(index) as fd, _Digest(entry.size_bytes) as digest:
+            sink = functools.partial(digest.update_beside, put=put)
             size = stream.decrypt_file(fd, key=self._key, associated_data=context, sink=sink)
         if size != entry.size_bytes or digest.hexdigest() != entry.sha256:
             raise IntegrityError(
@@ -98,6 +98,35 @@ class OpenVersion:
             yield fd
         finally:
             os.close(fd)
+
+
+class _Digest:
+    """SHA-256 of an object. For a large one it runs beside the writing of each piece, which takes about as long."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._hash = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1) if size_bytes >= _LARGE_BYTES else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def update_beside(self, piece: memoryview, *, put: Put) -> None:
+        if self._pool is None:
+            self._hash.update(piece)
+            put(piece)
+            return
+        hashing = self._pool.submit(self._hash.update, piece)
+        try:
+            put(piece)
+        finally:
+            hashing.result()  # the piece's buffer is used again after this
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def open_version(store: SealedStore, name: VersionName, *, unwrapper: Unwrapper) -> OpenVersion:

@@ -410,8 +410,8 @@ def test_the_launchers_request_is_checked(broker: Stand) -> None:
 
 
 def test_many_objects_are_listed_page_by_page(broker: Stand) -> None:
-    header = {"dtype": "int8", "shape": [1], "modality": "CT", "attributes": {"pad": "x" * 900}}
-    many = [PlainObject(name=f"series/{i:05d}", kind="series", header=header, chunks=b"1") for i in range(1500)]
+    header = {"dtype": "int8", "shape": [1], "modality": "CT", "attributes": {"pad": "x" * 9000}}
+    many = [PlainObject(name=f"series/{i:05d}", kind="series", header=header, chunks=b"1") for i in range(150)]
     broker.seal(*many, dataset="large")
     kernel = broker.kernel()
     lease = kernel.open("large")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, IntegrityError, InvalidError, NotFoundError
@@ -95,6 +95,7 @@ def test_a_missing_key_is_named_and_not_made(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@settings(max_examples=50)
 @given(text=st.binary(max_size=120))
 def test_what_is_not_a_key_line_is_never_a_key(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> None:
     path = tmp_path_factory.mktemp("keys") / "a.key"
@@ -128,6 +129,7 @@ def test_a_relative_key_path_is_refused(purpose: str) -> None:
         OPENERS[purpose]("file:keys/a.key")
 
 
+@settings(max_examples=25)
 @given(message=st.binary(max_size=200), other=st.binary(max_size=200))
 def test_a_signature_is_for_one_message_and_one_key(
     tmp_path_factory: pytest.TempPathFactory, message: bytes, other: bytes
@@ -217,6 +219,7 @@ def _hpke_key_schedule(private: bytes, public: bytes, enc: bytes, info: bytes) -
     return expand(hpke, secret, b"key", context, 32), expand(hpke, secret, b"base_nonce", context, 12)
 
 
+@settings(max_examples=25)
 @given(data=st.binary(max_size=300), context=st.binary(max_size=20), flip=st.integers(min_value=0))
 def test_a_box_opens_unchanged_and_in_its_own_context_only(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, context: bytes, flip: int

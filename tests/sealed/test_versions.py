@@ -53,6 +53,22 @@ def test_a_sealed_version_reads_back_as_it_was(sealed: Stand, table: Make) -> No
     assert version.entry("tables/patients").header == {"rows": 3}
 
 
+@pytest.mark.parametrize("size", [(4 << 20) - 2, 4 << 20, (9 << 20) + 6])
+def test_a_large_object_is_checked_as_a_small_one_is(sealed: Stand, size: int) -> None:
+    sealed.seal(series(size=size))
+    got: list[bytes] = []
+    sealed.open().pieces("series/1.2.3", lambda piece: got.append(bytes(piece)))
+    assert b"".join(got) == (CANARY * size)[:size]
+    other = bytearray(b"".join(got))
+    other[-1] ^= 1
+    version = sealed.open()
+    with sealed.store.object_file(NAME, 0).open("wb") as file:
+        context = canonical_bytes({"dataset": "demo-ct", "version": 1, "object": "series/1.2.3"})
+        stream.write(file, bytes(other), key=version._key, associated_data=context)
+    with pytest.raises(IntegrityError):
+        version.to_memory("series/1.2.3")
+
+
 def test_the_content_root_is_the_merkle_tree_hash_of_the_entries(sealed: Stand, table: Make) -> None:
     """RFC 6962, section 2.1, written down again by its recursive definition."""
 
