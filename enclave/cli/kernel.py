@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -76,6 +77,8 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
         ) from None
     finally:
         nbformat.write(document, output)
+        if manager.has_kernel:
+            asyncio.run(manager.shutdown_kernel(now=True))
 
 
 @app.command("list")

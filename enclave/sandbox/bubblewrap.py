@@ -58,10 +58,13 @@ class SandboxSpec:
     hostname: str = "enclave"
 
 
-def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: int, block_fd: int) -> list[str]:
-    """bwrap's argv, its own name first. The descriptors are those that bwrap inherits."""
+def options(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: int, block_fd: int) -> list[str]:
+    """bwrap's options. The descriptors are those that bwrap inherits.
+
+    They hold the program's environment, and with it a server's token: they travel by ``--args``, for every user of
+    the host can read another's command line.
+    """
     return [
-        str(runtime.bwrap),
         *("--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled"),
         *("--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--uid", "1000", "--gid", "1000", "--hostname", spec.hostname),
@@ -75,12 +78,12 @@ def arguments(spec: SandboxSpec, runtime: Runtime, *, seccomp_fd: int, info_fd: 
         *("--chdir", spec.cwd, "--clearenv"),
         *(word for name, value in sorted(_environment(spec, runtime).items()) for word in ("--setenv", name, value)),
         *("--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--block-fd", str(block_fd)),
-        "--",
-        *_FIRST,
-        *spec.limits,
-        "--",
-        *spec.program,
     ]
+
+
+def command(spec: SandboxSpec, runtime: Runtime, *, args_fd: int) -> list[str]:
+    """bwrap's command line: where its options are, and the program behind our own pid 1."""
+    return [str(runtime.bwrap), "--args", str(args_fd), "--", *_FIRST, *spec.limits, "--", *spec.program]
 
 
 def _environment(spec: SandboxSpec, runtime: Runtime) -> dict[str, str]:

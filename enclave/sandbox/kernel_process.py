@@ -115,7 +115,7 @@ def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser
     spec = SandboxSpec(
         program=(f"{INSIDE}/kernel_main.py", "/run/enclave/connection.json"),
         limits=_limits(limits, shop.cgroups.backend),
-        environment=_environment(project),
+        environment=environment(project),
         env="kernel",
         packages=("enclave_kernel", "enclave_kernel_views"),
         tmpfs=(Tmpfs("/home/person", 32), Tmpfs("/home/person/work", limits.work_mb)),
@@ -143,7 +143,8 @@ def _limits(limits: KernelLimits, backend: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _environment(project: str) -> dict[str, str]:
+def environment(project: str) -> dict[str, str]:
+    """All that a kernel's environment holds at its start."""
     return {
         "HOME": "/home/person",
         "USER": "person",

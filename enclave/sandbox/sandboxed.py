@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from enclave.core.errors import UnavailableError
-from enclave.sandbox.bubblewrap import SandboxSpec, arguments
+from enclave.sandbox.bubblewrap import SandboxSpec, command, options
 from enclave.sandbox.runtime_mounts import Runtime
 from enclave.sandbox.seccomp import filter_bytes
 
@@ -152,7 +152,9 @@ def start(
     block_read, block_write = os.pipe()
     complaint_read, complaint_write = os.pipe()
     rules = _sealed_memory("seccomp", filter_bytes())
-    argv = arguments(spec, runtime, seccomp_fd=rules, info_fd=info_write, block_fd=block_read)
+    words = options(spec, runtime, seccomp_fd=rules, info_fd=info_write, block_fd=block_read)
+    args = _sealed_memory("options", b"".join(word.encode() + b"\0" for word in words))
+    argv = command(spec, runtime, args_fd=args)
 
     def born() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -162,7 +164,7 @@ def start(
             stdin=streams.stdin,
             stdout=streams.stdout,
             stderr=complaint_write if streams.stderr is None else streams.stderr,
-            pass_fds=(info_write, block_read, rules, *streams.descriptors),
+            pass_fds=(info_write, block_read, rules, args, *streams.descriptors),
             **user.popen(),
         )
 
@@ -170,7 +172,7 @@ def start(
         try:
             process = births.run(born)
         finally:
-            for fd in (info_write, block_read, complaint_write, rules):
+            for fd in (info_write, block_read, complaint_write, rules, args):
                 os.close(fd)
         inner = _await_birth(info_read, complaint_read, process)
         sandbox = Sandbox(process, inner)

@@ -26,25 +26,10 @@ from enclave.sandbox.uids import Uids
 from enclave.sandbox.workshop import Bench
 
 _READY_S = 40.0
-# What a kernel has of its own; any other name of ours in it would have come from the host.
-_USUAL = {
-    "HOME",
-    "PATH",
-    "LANG",
-    "USER",
-    "PWD",
-    "PYTHONPATH",
-    "PYTHONDONTWRITEBYTECODE",
-    "MPLBACKEND",
-    "TERM",
-    "CLICOLOR",
-    "CLICOLOR_FORCE",
-    "FORCE_COLOR",
-    "PAGER",
-    "GIT_PAGER",
-    "LC_CTYPE",
-    "IPYTHONDIR",
-}
+# What python, ipykernel and matplotlib set themselves; any other name would have come from the host.
+_SET_INSIDE = {"TERM", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "PAGER", "GIT_PAGER", "LC_CTYPE", "PWD",
+               "LD_LIBRARY_PATH",
+               "PYDEVD_USE_FRAME_EVAL"}  # fmt: skip
 _CODE = """
 import json as _json, runpy as _runpy
 _rows = _runpy.run_path("/run/enclave-runtime/inside/attempts.py")["run"](_json.loads({facts!r}))
@@ -104,7 +89,7 @@ def _host_side(runtime: Runtime) -> Iterator[dict[str, Any]]:
             "abstract": name,
             "host_pid": os.getpid(),
             "hostname": socket.gethostname(),
-            "environment": sorted(set(os.environ) - _USUAL),
+            "environment": sorted(_SET_INSIDE | set(kernel_process.environment("selftest"))),
             "calls": load_calls(os.uname().machine),
         }
 

@@ -73,10 +73,12 @@ class EnclaveProvisioner(KernelProvisionerBase):
 
     async def wait(self) -> int | None:
         """Waits for its end."""
-        while (code := await self.poll()) is None:
+        while True:
+            code = await self.poll()
+            if code is not None:
+                self.ended = True
+                return code
             await asyncio.sleep(_POLL_S)
-        self.ended = True
-        return code
 
     async def send_signal(self, signum: int) -> None:
         """SIGINT interrupts, anything that ends a process ends the kernel; 0 asks nothing."""

@@ -92,6 +92,12 @@ class Stand:
     far: FarSide
     process: subprocess.Popen[bytes]
     client: WireClient
+    servers: list[WireServer]
+
+    @property
+    def broker(self) -> WireServer:
+        """The broker's stand-in."""
+        return self.servers[1]
 
     def service_socket(self) -> Path:
         """A socket bound to ``service:reports``; it lives as long as this stand's client."""
@@ -171,7 +177,7 @@ def stand(auditd: Any) -> Iterator[Stand]:
     servers = serve_far_side(home, far)
     process = start_launcher(home)
     client = WireClient(home.socket("launcherd"))
-    yield Stand(home, auditd, far, process, client)
+    yield Stand(home, auditd, far, process, client, servers)
     client.close()
     process.send_signal(signal.SIGTERM)
     process.wait(20)
@@ -216,6 +222,14 @@ class Notebook:
 
         reply = self.client.execute_interactive(code, timeout=timeout, output_hook=hook, **options)
         return reply["content"], "".join(shown)
+
+    def reply(self, sent: str, *, timeout: float = 10) -> dict[str, Any]:
+        """The shell reply to the message ``sent``; late answers to earlier questions are passed over."""
+        end = time.monotonic() + timeout
+        while True:
+            message = self.client.get_shell_msg(timeout=max(0.01, end - time.monotonic()))
+            if message["parent_header"]["msg_id"] == sent:
+                return message["content"]
 
     def close(self) -> None:
         self.client.stop_channels()

@@ -55,11 +55,7 @@ def test_a_failed_cell_is_recorded_as_failed_and_aborts_what_waits(stand: Any, n
     client = notebook.client
     first = client.execute("import time; time.sleep(0.3); 1 / 0")
     second = client.execute("print('never')")
-    replies = {}
-    while len(replies) < 2:
-        message = client.get_shell_msg(timeout=10)
-        replies[message["parent_header"]["msg_id"]] = message["content"]["status"]
-    assert replies == {first: "error", second: "aborted"}
+    assert [notebook.reply(sent)["status"] for sent in (first, second)] == ["error", "aborted"]
     assert _wait(lambda: len(_outcomes(stand)) >= 2)
     assert _outcomes(stand) == ["intent", "failed"]
 
@@ -108,17 +104,15 @@ def test_the_control_channel_runs_no_code(stand: Any, notebook: Any, channel: st
 def test_every_way_to_execute_is_recorded(stand: Any, notebook: Any, options: dict[str, Any]) -> None:
     client = notebook.client
     sent = client.execute("pass", **options)
-    assert client.get_shell_msg(timeout=10)["parent_header"]["msg_id"] == sent
+    notebook.reply(sent)
     assert _wait(lambda: _outcomes(stand)[:1] == ["intent"])
 
 
 def test_completion_inspection_and_comms_are_recorded_by_kind(stand: Any, notebook: Any) -> None:
     client = notebook.client
     notebook.run("class Trap:\n    def __dir__(self): return ['sprung']\ntrap = Trap()")
-    client.complete("trap.")
-    assert "sprung" in str(client.get_shell_msg(timeout=10)["content"]["matches"])
-    client.inspect("trap")
-    assert client.get_shell_msg(timeout=10)["content"]["status"] == "ok"
+    assert "sprung" in str(notebook.reply(client.complete("trap."))["matches"])
+    assert notebook.reply(client.inspect("trap"))["status"] == "ok"
     client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": "none", "data": {}}))
     for kind in ("cell.complete", "cell.inspect", "cell.comm"):
         assert _wait(lambda k=kind: _outcomes(stand, k)[:1] == ["intent"]), kind
@@ -129,7 +123,7 @@ def test_input_is_recorded_and_reaches_the_cell(stand: Any, notebook: Any) -> No
     sent = client.execute("answer = input('which? ')", allow_stdin=True)
     assert client.get_stdin_msg(timeout=10)["content"]["prompt"] == "which? "
     client.input("forty")
-    assert client.get_shell_msg(timeout=10)["parent_header"]["msg_id"] == sent
+    notebook.reply(sent)
     _, text = notebook.run("print(answer)")
     assert text == "forty\n"
     assert _outcomes(stand, "cell.input") == ["intent"]
@@ -140,7 +134,6 @@ def test_forged_replayed_and_ambiguous_messages_are_refused(stand: Any, notebook
     session, channel = client.session, client.shell_channel.socket
     frames = session.serialize(session.msg("execute_request", {"code": "runs = globals().get('runs', 0) + 1"}))
     channel.send_multipart(frames)
-    client.get_shell_msg(timeout=10)
     channel.send_multipart(frames)  # replayed
     channel.send_multipart([frames[0], b"0" * 64, *frames[2:]])  # another signature
     twice = [*frames[2:5], b'{"code": "runs = 50", "code": "runs = 60"}']
@@ -160,9 +153,7 @@ def test_an_interrupt_ends_a_cell_and_not_the_kernel(notebook: Any) -> None:
     time.sleep(0.3)
     started = time.monotonic()
     notebook.manager.interrupt_kernel()
-    reply = client.get_shell_msg(timeout=5)
-    assert reply["parent_header"]["msg_id"] == sent
-    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert notebook.reply(sent, timeout=5)["ename"] == "KeyboardInterrupt"
     assert time.monotonic() - started < 1.0
     assert notebook.run("print(mark)")[1] == "7\n"
 
@@ -201,10 +192,9 @@ def test_end_kernel_kills_at_once_and_says_why(stand: Any, notebook: Any) -> Non
     time.sleep(0.3)
     started = time.monotonic()
     stand.client.call(launcher.EndKernel(kernel=notebook.kernel, reason="certificate_revoked"))
-    reply = client.get_shell_msg(timeout=5)
+    reply = notebook.reply(sent, timeout=5)
     assert time.monotonic() - started < 2
-    assert reply["parent_header"]["msg_id"] == sent
-    assert "certificate_revoked" in reply["content"]["evalue"]
+    assert "certificate_revoked" in reply["evalue"]
     stops = _wait(lambda: stand.ledger.events(kind="kernel.stop"))
     assert stops[0]["reason"] == "certificate_revoked"
     assert _wait(lambda: _outcomes(stand) == ["intent", "failed"])
@@ -215,9 +205,8 @@ def test_a_kernel_that_eats_memory_ends_with_a_reason(stand: Any, notebook: Any)
         reply, _ = notebook.run("b = bytearray(6 << 30)")
         assert reply["ename"] == "MemoryError"
         return
-    notebook.client.execute("b = bytearray(6 << 30)\nfor i in range(0, len(b), 4096): b[i] = 1")
-    reply = notebook.client.get_shell_msg(timeout=30)
-    assert "memory_limit" in reply["content"]["evalue"]
+    sent = notebook.client.execute("b = bytearray(6 << 30)\nfor i in range(0, len(b), 4096): b[i] = 1")
+    assert "memory_limit" in notebook.reply(sent, timeout=30)["evalue"]
 
 
 @pytest.mark.row("S7.1")

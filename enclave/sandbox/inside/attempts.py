@@ -219,7 +219,7 @@ def _uid_map() -> Outcome:
 
 
 def _environment(facts: Facts) -> Outcome:
-    names = sorted(set(os.environ) & set(facts["environment"]))
+    names = sorted(set(os.environ) - set(facts["environment"]))
     return not names, ",".join(names) or "none"
 
 

@@ -26,6 +26,7 @@ from enclave.sandbox.tap.settings import TapSettings
 
 _BATCH = 200  # messages taken from one socket before the others get their turn
 _REMEMBERED = 1 << 16  # signatures kept to refuse replays
+_FAILED = ("error", "aborted")
 _OUTPUTS = frozenset({"stream", "display_data", "execute_result", "update_display_data", "error"})
 
 
@@ -206,11 +207,19 @@ class Tap:
         running.status = status or running.status
         if not running.done:
             return
-        failed = running.status in ("error", "aborted")
+        failed = running.status in _FAILED
         self._finish(running, "failed" if failed else "ok", "cell_error" if failed else None)
-        if failed and running.rule.kind == "cell.execute" and running.message.content.get("stop_on_error", True):
-            self._abort_waiting()
         self._advance()
+
+    def _stops_others(self, request_id: str) -> bool:
+        running = self._running
+        return (
+            running is not None
+            and not self._recording
+            and running.message.id == request_id
+            and running.rule.kind == "cell.execute"
+            and bool(running.message.content.get("stop_on_error", True))
+        )
 
     def _finish(self, running: Running, outcome: str, reason: str | None) -> None:
         self._running = None
@@ -234,7 +243,10 @@ class Tap:
     def _back_shell(self, frames: list[bytes]) -> None:
         message = self._pass_reply("shell", frames)
         if message is not None and message.kind.endswith("_reply"):
-            self._note_end(message.parent_id, status=str(message.content.get("status", "ok"))[:16])
+            status = str(message.content.get("status", "ok"))[:16]
+            if status in _FAILED and self._stops_others(message.parent_id):
+                self._abort_waiting()  # now, before the client can send a cell that knows of the failure
+            self._note_end(message.parent_id, status=status)
 
     def _back_stdin(self, frames: list[bytes]) -> None:
         self._pass_reply("stdin", frames)
