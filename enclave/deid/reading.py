@@ -104,6 +104,7 @@ def _check_kind(dataset: FileDataset) -> None:
         raise Quarantined("dicomdir")
     if not sop_class or not sop_instance:
         raise Quarantined("not_an_instance")
+    dataset.SOPClassUID = sop_class
     if not sop_class.startswith("1.2.840.10008."):
         raise Quarantined("private_sop_class")
     if 0x00420011 in dataset:
@@ -119,30 +120,33 @@ def _check_syntax(dataset: FileDataset) -> None:
         else:
             syntax = ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = syntax
-    if not str(syntax).startswith("1.2.840.10008.1.2"):
+    if syntax.is_private or not syntax.is_transfer_syntax:
         raise Quarantined("transfer_syntax_unknown")
 
 
 def check_pixels(dataset: FileDataset) -> None:
-    """Raises ``Quarantined`` when native pixel data end before the size that the header promises."""
-    if 0x7FE00010 not in dataset:
-        if 0x00280010 in dataset and 0x00280100 in dataset and not any(tag in dataset for tag in PIXEL_TAGS):
-            raise Quarantined("truncated")
-        return
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        if not dataset[0x7FE00010].value:
-            raise Quarantined("truncated")
-        return
+    """Raises ``Quarantined`` when pixel data are no bytes, or end before the size that the header promises."""
     try:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        samples = int(dataset.get("SamplesPerPixel") or 1)
-        if "422" in str(dataset.get("PhotometricInterpretation")):
-            samples = 2
-        wanted = int(dataset.Rows) * int(dataset.Columns) * frames * samples * int(dataset.BitsAllocated) // 8
-    except Exception:  # noqa: BLE001 - Rows, Columns or BitsAllocated missing or no numbers
+        values = [dataset[tag].value for tag in PIXEL_TAGS if tag in dataset]
+        if not values:
+            missing = 0x00280010 in dataset and 0x00280100 in dataset
+        elif not all(isinstance(value, bytes) and value for value in values):
+            missing = True
+        else:
+            missing = 0x7FE00010 in dataset and len(dataset[0x7FE00010].value) < _native_size(dataset)
+    except Exception:  # noqa: BLE001 - Rows, Columns or BitsAllocated missing or no numbers, or pixels of no known form
         raise Quarantined("unreadable") from None
-    if len(dataset[0x7FE00010].value) < wanted:
+    if missing:
         raise Quarantined("truncated")
+
+
+def _native_size(dataset: FileDataset) -> int:
+    """How many bytes native pixel data must have at least; 1 for compressed ones, whose size says nothing."""
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 1
+    samples = 2 if "422" in str(dataset.get("PhotometricInterpretation")) else int(dataset.get("SamplesPerPixel") or 1)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    return int(dataset.Rows) * int(dataset.Columns) * frames * samples * int(dataset.BitsAllocated) // 8
 
 
 def _check_inflated(data: bytes) -> None:

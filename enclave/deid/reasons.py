@@ -9,6 +9,7 @@ REASONS: dict[str, str] = {
     "not_an_instance": "A DICOM file without a SOP class or SOP instance UID.",
     "dicomdir": "A DICOM directory; it is made anew from the instances, not cleaned.",
     "unreadable": "The file breaks the encoding rules of PS3.5 so that not all of it can be read.",
+    "unwritable": "What was read cannot be written again by the encoding rules of PS3.5.",
     "truncated": "Pixel data end before the size that the header promises.",
     "too_large": "Compressed content grows beyond the limit when inflated.",
     "nesting": "Sequences are nested deeper than any IOD allows.",

@@ -194,7 +194,10 @@ def _encode(dataset: FileDataset) -> bytes:
     dataset.file_meta = meta
     dataset.preamble = b"\0" * 128
     buffer = BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    try:
+        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
+        raise Quarantined("unwritable") from None
     return buffer.getvalue()
 
 
