@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from enclave.console.pages import Page
-from enclave.console.words import flat
+from enclave.console.words import Rows, grouped
 from enclave.core.canonical import parse_json
 from enclave.core.clock import parse_time
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError
@@ -25,7 +25,7 @@ class CertificateView:
     expert: str
     expires: str
     over: bool
-    rows: tuple[tuple[str, str], ...]
+    groups: list[tuple[str, Rows]]
 
 
 class Desk(Page):
@@ -59,7 +59,7 @@ class Datasets(Desk):
             "datasets.html",
             versions=versions,
             certificates=await self.certificates(versions),
-            summaries={f"{v.dataset}@{v.version}": flat(v.summary) for v in versions},
+            summaries={f"{v.dataset}@{v.version}": grouped(v.summary) for v in versions},
         )
 
 
@@ -76,7 +76,7 @@ class Releases(Desk):
             decided=[r for r in reply.releases if r.state != "requested"],
             versions=versions,
             certificates=await self.certificates(versions),
-            summaries={f"{v.dataset}@{v.version}": flat(v.summary) for v in versions},
+            summaries={f"{v.dataset}@{v.version}": grouped(v.summary) for v in versions},
         )
 
 
@@ -122,7 +122,7 @@ def _view(certificate: messages.Certificate) -> CertificateView:
         expert=str(expert.get("principal", "")) if isinstance(expert, dict) else "",
         expires=expires,
         over=_over(expires),
-        rows=tuple(flat({name: document.get(name) for name in wanted if document.get(name)})),
+        groups=grouped({name: document[name] for name in wanted if document.get(name)}),
     )
 
 

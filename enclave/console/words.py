@@ -58,6 +58,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "operator": "operator",
     }
 )
+_FIRST: Final = ("results", "counts", "thresholds", "quality", "assumptions", "methods", "deidentification")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -128,18 +129,38 @@ def _short(text: str) -> str:
     return text[:8] + "…" if len(text) > 60 or re.fullmatch(r"[0-9a-f]{24,}", text) else text
 
 
-def flat(value: Any, *, depth: int = 3) -> list[tuple[str, str]]:
-    """A JSON summary as rows of name and value, nested names joined by ``·``."""
+Rows = list[tuple[str, str]]
+
+
+def grouped(value: Any) -> list[tuple[str, Rows]]:
+    """A JSON summary as titled groups of name and value; what a decision rests on comes first."""
     if not isinstance(value, dict):
         return []
-    rows: list[tuple[str, str]] = []
+    plain = {name: item for name, item in value.items() if not isinstance(item, dict)}
+    groups = [(str(name).replace("_", " "), flat(item)) for name, item in value.items() if isinstance(item, dict)]
+    order = {name: place for place, name in enumerate(_FIRST)}
+    found = [("in short", flat(plain)), *sorted(groups, key=lambda group: order.get(group[0], len(order)))]
+    return [(title, rows) for title, rows in found if rows]
+
+
+def flat(value: dict[str, Any], *, depth: int = 3) -> Rows:
+    """A JSON object as rows of name and value, nested names joined by ``·``."""
+    rows: Rows = []
     for name, item in value.items():
         words = str(name).replace("_", " ")
         if isinstance(item, dict) and depth > 1:
             rows += [(f"{words} · {inner}", text) for inner, text in flat(item, depth=depth - 1)]
         elif isinstance(item, list):
             plain = all(isinstance(i, str | int | float) for i in item)
-            rows.append((words, ", ".join(map(str, item[:12])) if plain else f"{len(item)} entries"))
+            rows.append((words, ", ".join(map(_number, item[:12])) if plain else f"{len(item)} entries"))
         elif not isinstance(item, dict):
-            rows.append((words, "—" if item is None else str(item)))
+            rows.append((words, _number(item)))
     return rows
+
+
+def _number(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    return "—" if item is None else str(item).replace("_", " ")

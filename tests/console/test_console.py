@@ -159,7 +159,7 @@ def test_a_stranger_cannot_tell_whether_a_request_exists(console: Any) -> None:
 def test_a_release_is_decided_with_digest_and_summary_in_view(console: Any) -> None:
     browser = console.browser("hana")
     _, _, page = browser.open("releases")
-    for wanted in ("demo-ct@1", "12" * 32, "edgar", "counts · patients", "1 Jan 2031"):
+    for wanted in ("demo-ct@1", "12" * 32, "edgar", "<dt>patients</dt><dd>40</dd>", "1 Jan 2031"):
         assert wanted in page
     status, _, _ = browser.send("releases", f"releases/{'ef' * 16}/decide", decision="refuse", reason="other purpose")
     assert status == 303
