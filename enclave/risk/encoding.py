@@ -22,7 +22,10 @@ def code(column: Any, name: str, *, hierarchy: Any = None) -> CodedColumn:
 
 def encode(column: Any) -> tuple[list[str | None], Codes]:
     """Distinct values as text and a code per row; null is the last value when there is one."""
-    encoded = pc.dictionary_encode(_as_text(column)).combine_chunks()
+    try:
+        encoded = pc.dictionary_encode(_as_text(column)).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InvalidError(f"risk: wanted plain values in each column, got the type {column.type} in one") from None
     values: list[str | None] = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int32)
     return ([*values, None] if encoded.null_count else values), codes
@@ -34,7 +37,7 @@ def _as_text(column: Any) -> Any:
         return _as_text(pc.cast(column, kind.value_type))
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
-        whole = pc.all(pc.equal(column, pc.trunc(column))).as_py()
+        whole = pc.all(pc.and_(pc.equal(column, pc.trunc(column)), pc.less(pc.abs(column), 2.0**53))).as_py()
         return pc.cast(pc.cast(column, pa.int64()) if whole else column, pa.string())
     return pa.chunked_array(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ def _check_table(table: Any, config: RiskConfig) -> None:
     missing = sorted(name for name in wanted if name not in known)
     if missing:
         raise InvalidError(f"risk: wanted the columns {', '.join(missing)}, got a table without them")
+    if len(known) != len(table.column_names):
+        raise InvalidError("risk: wanted each column name once, got one twice; rename it")
     if table.num_rows == 0:
         raise InvalidError("risk: wanted a table with rows, got an empty one")
     if len(config.qis) > MAX_QIS:
@@ -399,7 +402,7 @@ def _read_csv(path: Path, first: bytes) -> Any:
 
     line = first.decode("utf-8-sig")
     delimiter = max(",;\t|", key=line.count)
-    names = [name.strip().strip('"') for name in line.rstrip("\r\n").split(delimiter)]
+    names = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
     return pv.read_csv(
         path,
         parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),

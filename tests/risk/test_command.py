@@ -88,6 +88,15 @@ def test_anonymise_writes_a_table_that_holds_the_model(run: Run, files: Path) ->
     assert pq.read_table(table).column("age").to_pylist() == ["30-39", "30-39", "50-59", "50-59", "50-59"]
 
 
+def test_a_table_with_quoted_names_and_leading_zeros_keeps_its_text(run: Run, files: Path) -> None:
+    (files / "risk.toml").write_text('[qi."a;b"]\n[model]\nk = 1\n')
+    (files / "table.csv").write_text('\ufeff"a;b";c\n007;1\n7;1\n', "utf-8")
+    out, table = files / "e.json", files / "out.parquet"
+    asked = ("risk", "anonymise", files / "table.csv", "--config", files / "risk.toml", "--output", table)
+    assert run(*asked, "--json", out) == 0
+    assert pq.read_table(table).column("a;b").to_pylist() == ["007", "7"]
+
+
 def test_nothing_feasible_is_invalid_with_a_null_node(run: Run, files: Path, capsys: Any) -> None:
     (files / "risk.toml").write_text(TOML.replace("k = 2", "k = 9"))
     out = files / "c.json"

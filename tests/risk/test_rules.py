@@ -271,6 +271,24 @@ def test_an_empty_table_is_refused_and_one_row_is_measured() -> None:
     assert (found.k, found.sample_uniqueness) == (1, 1.0)
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pa.table([pa.array(["a"]), pa.array(["b"])], names=["age", "age"]),
+        pa.table({"age": pa.array([["a"]])}),
+        pa.table({"age": pa.array([{"a": 1}])}),
+    ],
+)
+def test_columns_that_are_no_plain_values_are_invalid(columns: Any) -> None:
+    with pytest.raises(InvalidError):
+        assess(columns, RiskConfig(qis=(Qi("age"),)))
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300, 0.5, True, b"x"])
+def test_odd_values_are_values(value: Any) -> None:
+    assert assess(pa.table({"age": pa.array([value, value])}), RiskConfig(qis=(Qi("age"),))).k == 2
+
+
 def test_all_null_is_one_class() -> None:
     columns = {name: pa.array([None] * 4, pa.string()) for name in NAMES}
     found = assess(pa.table(columns), RiskConfig(qis=tuple(Qi(n) for n in NAMES)))
