@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import inspect
 import sys
 import typing
@@ -81,8 +82,11 @@ def _settings_table(name: str, cls: type[Any]) -> Iterator[str]:
 def cli_page() -> str:
     """Every command of ``enclave`` with its parameters."""
     lines = ["# Commands\n\nEach has `--help`. `--json PATH` writes the result as JSON, `-` is standard output.\n"]
-    for name, (_, summary) in COMMANDS.items():
+    for name, (path, summary) in COMMANDS.items():
         lines.append(f"\n## enclave {name}\n\n{summary}\n")
+        if importlib.util.find_spec(path.partition(":")[0]) is None:
+            lines.append("\nNot in this release.\n")
+            continue
         lines.extend(_command(f"enclave {name}", load(name), top=True))
     return "".join(lines)
 

@@ -106,8 +106,8 @@ class PapermillProcess:
         try:
             answer = json.loads(out[:_ANSWER_LIMIT])
         except ValueError:
-            return {"ok": False, "code": "run_crashed"}
-        return answer if isinstance(answer, dict) else {"ok": False, "code": "run_crashed"}
+            return {"ok": False, "code": "run_crashed", "error": "no answer"}
+        return answer if isinstance(answer, dict) else {"ok": False, "code": "run_crashed", "error": "no answer"}
 
     def _start(self, task: Task, folder: Path, page_fd: int) -> subprocess.Popen[bytes]:
         spec = folder / "kernels" / "enclave-python"

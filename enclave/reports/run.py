@@ -27,28 +27,35 @@ KERNEL = "enclave-python"
 def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
     """Runs the notebook and writes its page; returns what goes to stdout."""
     try:
-        notebook = papermill.execute_notebook(
-            Path(task["notebook"]),
-            None,  # no copy on any disk
-            parameters=task["parameters"],
-            kernel_name=KERNEL,
-            progress_bar=False,
-            log_output=False,
-            start_timeout=60,
-            execution_timeout=task["time_limit_s"],
-        )
+        cells = _run_and_write(task)
     except PapermillExecutionError as error:
-        return _failed("cell_failed", cell=error.cell_index + 1, error=_class_name(error.ename))
+        # papermill puts a cell with the parameters in front: its index is the number in the file
+        return _failed("cell_failed", cell=max(1, error.cell_index), error=_class_name(error.ename))
     except CellTimeoutError:
         return _failed("cell_timeout")
     except DeadKernelError:
         return _failed("kernel_died")
     except Exception as error:  # noqa: BLE001 - whatever the kernel's side did, only its class may be told
-        return _not_started(error)
+        return _not_run(error)
+    return {"ok": True, "cells": cells}
+
+
+def _run_and_write(task: dict[str, Any]) -> int:
+    notebook = papermill.execute_notebook(
+        Path(task["notebook"]),
+        None,  # no copy on any disk
+        parameters=task["parameters"],
+        kernel_name=KERNEL,
+        language="python",
+        progress_bar=False,
+        log_output=False,
+        start_timeout=60,
+        execution_timeout=task["time_limit_s"],
+    )
     cells = sum(1 for cell in notebook.cells if cell.cell_type == "code")
     with os.fdopen(int(task["page_fd"]), "wb") as page:
         page.write(render_page(notebook, title=task["title"]).encode("utf-8"))
-    return {"ok": True, "cells": cells}
+    return cells
 
 
 def main() -> None:
@@ -56,16 +63,16 @@ def main() -> None:
     json.dump(run_notebook(json.load(sys.stdin)), sys.stdout)
 
 
-def _not_started(error: BaseException) -> dict[str, Any]:
+def _not_run(error: BaseException) -> dict[str, Any]:
     """An error of ours says why in its code; of any other only the class is told."""
     found: BaseException | None = error
     while found is not None and not isinstance(found, EnclaveError):
         found = found.__cause__ or found.__context__
-    if isinstance(found, UnavailableError):
-        return _failed("kernel_unavailable")
-    if isinstance(found, EnclaveError):
+    if isinstance(found, EnclaveError) and not isinstance(found, UnavailableError):
         return _failed(found.code)
-    return _failed("kernel_unavailable", error=_class_name(type(error).__name__))
+    if isinstance(found, UnavailableError) or isinstance(error, RuntimeError):  # jupyter_client's: it did not answer
+        return _failed("kernel_unavailable")
+    return _failed("run_crashed", error=_class_name(type(error).__name__))
 
 
 def _failed(code: str, *, cell: int = 0, error: str = "") -> dict[str, Any]:

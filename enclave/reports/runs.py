@@ -149,4 +149,4 @@ class RunStore:
     def _select(self, tail: str, *values: str) -> tuple[Run, ...]:
         with self._guard:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM runs {tail}", values).fetchall()  # noqa: S608 - own text
-        return tuple(Run(*row[:-1], parse_json(row[-1])) for row in rows)
+        return tuple(Run(*(*row[:-1], parse_json(row[-1]))) for row in rows)

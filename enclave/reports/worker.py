@@ -35,7 +35,7 @@ _WORDS: Final = {
     "kernel_died": "the kernel ended while a cell ran; the ledger says why",
     "kernel_unavailable": "no kernel could be started",
     "page_too_large": "the page is larger than the limit",
-    "run_crashed": "the run ended without an answer",
+    "run_crashed": "the notebook could not be run ({error})",
     "notebook_missing": "the notebook of this entry is not in the notebooks folder",
 }
 

@@ -3,98 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nbclient
 import nbformat
-import numpy as np
 import papermill
-import pyarrow as pa
 import pytest
+from lease import Lease, objects
 
 import enclave
 from enclave.reports.page import render_page
-from enclave.reports.process import sealed_memory
-from enclave.runtime.log import Log
-from enclave.wire.messages import airlock, broker
-from enclave.wire.peer import Reply, WireServer
 
 ROOT = Path(enclave.__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 REPORT = ROOT / "notebooks" / "reports" / "dataset_validation.ipynb"
 FIRST_LOOK = ROOT / "notebooks" / "demo" / "first_look.ipynb"
-ROWS = 40
-
-
-def arrow_bytes(frame: dict[str, list[Any]]) -> bytes:
-    sink = pa.BufferOutputStream()
-    table = pa.table(frame)
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def objects(*, smallest: int = 5) -> dict[str, tuple[str, Any, bytes]]:
-    ages = ["30-39"] * (ROWS - smallest) + ["80-89"] * smallest
-    ids = [f"p{number:03d}" for number in range(ROWS)]
-    patients = {"patient_id": ids, "age": ages, "sex": ["F"] * ROWS, "zip": ["47*"] * ROWS, "height_cm": [170] * ROWS}
-    visits = {"patient_id": ids * 2, "length_of_stay": [1.5] * (2 * ROWS)}
-    found = {
-        "tables/patients": ("table", None, arrow_bytes(patients)),
-        "tables/visits": ("table", None, arrow_bytes(visits)),
-    }
-    for number in range(6):
-        volume = np.arange(4 * 8 * 8, dtype="int16").reshape(4, 8, 8) + number
-        header = {"dtype": "int16", "shape": [4, 8, 8], "modality": "CT", "body_part": "CHEST", "attributes": {}}
-        found[f"series/1.2.{number}"] = ("series", header, volume.tobytes())
-    return found
-
-
-class Lease:
-    """Stands for brokerd and airlockd on a kernel's two sockets."""
-
-    def __init__(self, folder: Path) -> None:
-        self.objects = objects()
-        self.submitted: list[airlock.Submit] = []
-        log = Log("test")
-        lease = {broker.ListDatasets: self.list, broker.OpenDataset: self.open, broker.ReadObjects: self.read}
-        submit = {airlock.Submit: self.submit, airlock.AskStatus: self.status}
-        self.servers = [
-            WireServer(folder / "lease.sock", lease, log=log, allowed_uids=None),
-            WireServer(folder / "submit.sock", submit, log=log, allowed_uids=None, max_descriptors=8),
-        ]
-        for server in self.servers:
-            server.start()
-
-    def list(self, _message: Any, _call: Any) -> broker.DatasetList:
-        info = broker.DatasetInfo(name="demo-ct", version=1, title="Demo", expires="2027-01-01T00:00:00.000000Z")
-        return broker.DatasetList(datasets=(info,))
-
-    def open(self, message: broker.OpenDataset, _call: Any) -> broker.LeaseReply:
-        listed = tuple(
-            broker.ObjectInfo(name=name, kind=kind, size_bytes=len(data), header=header)
-            for name, (kind, header, data) in self.objects.items()
-        )
-        return broker.LeaseReply(
-            lease="0" * 32, dataset=message.dataset, version=1, expires="2027-01-01T00:00:00.000000Z", objects=listed
-        )
-
-    def read(self, message: broker.ReadObjects, _call: Any) -> Reply:
-        data = [self.objects[name][2] for name in message.names]
-        body = broker.ObjectsReply(names=message.names, sizes=tuple(len(item) for item in data))
-        return Reply(body, [sealed_memory("object", item) for item in data])
-
-    def submit(self, message: airlock.Submit, call: Any) -> airlock.EgressStatus:
-        for fd in call.descriptors:
-            os.close(fd)
-        self.submitted.append(message)
-        return airlock.EgressStatus(id="0" * 32, title=message.title, state="pending", verdict="review", files=())
-
-    def status(self, _message: Any, _call: Any) -> airlock.EgressStatusList:
-        return airlock.EgressStatusList(requests=())
 
 
 @pytest.fixture
@@ -114,10 +38,11 @@ def lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:
     text = json.dumps({"argv": argv, "display_name": "x", "language": "python", "env": environment})
     (spec / "kernel.json").write_text(text)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    stand = Lease(tmp_path)
+    stand = Lease()
+    stand.serve_lease(tmp_path)
+    stand.serve_submit(tmp_path)
     yield stand
-    for server in stand.servers:
-        server.close()
+    stand.close()
 
 
 def validated(**parameters: str) -> str:
