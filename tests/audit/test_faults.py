@@ -260,6 +260,7 @@ def test_no_event_with_a_receipt_is_lost_when_the_daemon_is_killed(auditd, round
     acknowledged: list[tuple[int, int]] = []
     for turn in range(rounds):
         command = [sys.executable, "-m", "enclave.cli.auditd", "--home", str(auditd.home.root)]
+        auditd.home.socket("auditd").unlink(missing_ok=True)  # the killed one's, which says nothing about the next
         child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             while not auditd.home.socket("auditd").exists():
