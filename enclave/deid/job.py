@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import multiprocessing
 import shutil
 import tempfile
 import time
@@ -153,7 +154,7 @@ class _Job:
         if self._spec.jobs == 1:
             yield from map(_harvest_chunk, chunks)
             return
-        with ProcessPoolExecutor(self._spec.jobs) as pool:
+        with ProcessPoolExecutor(self._spec.jobs, mp_context=_fresh()) as pool:
             yield from pool.map(_harvest_chunk, chunks)
 
     def _tools(self, cohort: Cohort) -> Tools:
@@ -195,7 +196,8 @@ class _Job:
             worker = Worker(plan)
             yield from (worker.run(index, path, sha256) for index, path, sha256 in todo)
             return
-        with ProcessPoolExecutor(self._spec.jobs, initializer=_start_worker, initargs=(plan,)) as pool:
+        pool_of = ProcessPoolExecutor
+        with pool_of(self._spec.jobs, mp_context=_fresh(), initializer=_start_worker, initargs=(plan,)) as pool:
             yield from pool.map(_run_in_pool, todo, chunksize=4)
 
     def _clean_tables(self, raw: list[tuple[Entry, tables.RawTable]], cohort: Cohort) -> list[tables.CleanTable]:
@@ -277,6 +279,11 @@ class _Job:
 
 
 HarvestPart = tuple[Harvest, dict[int, str], list[tuple[int, str]]]
+
+
+def _fresh() -> Any:
+    """Workers that begin without our threads and their locks: intaked has several."""
+    return multiprocessing.get_context("forkserver")
 
 
 def _harvest_chunk(chunk: list[Entry]) -> HarvestPart:

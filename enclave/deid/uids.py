@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import uuid
 
 STANDARD_ROOT = "1.2.840.10008."  # UIDs of the standard itself (PS3.6); they name classes and syntaxes, not instances
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
@@ -23,7 +22,7 @@ def map_uid(original: str, *, key: bytes) -> str:
     digest = bytearray(hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80
-    return f"2.25.{uuid.UUID(bytes=bytes(digest)).int}"
+    return f"2.25.{int.from_bytes(digest, 'big')}"
 
 
 def may_be_uid(text: str) -> bool:

@@ -57,7 +57,10 @@ def surname(rng: Rng) -> str:
 
 
 def make_people(rng: Rng, *, count: int, at: date) -> list[Person]:
-    """``count`` people with distinct names and numbers, adult, two of them over 89."""
+    """``count`` people with distinct names and numbers, two of them over 89, the others of like age.
+
+    Ages lie close together, as in a screening programme, so that k of 5 costs little.
+    """
     people: list[Person] = []
     names: set[str] = set()
     physicians = [f"{surname(rng)}^{pick(rng, _GIVEN_M)}^^Dr." for _ in range(6)]
@@ -69,7 +72,7 @@ def make_people(rng: Rng, *, count: int, at: date) -> list[Person]:
         names.add(name)
         index = len(people)
         sex = "F" if index % 2 else "M"
-        age = 93 + index if index < 2 else int(rng.integers(24, 86))
+        age = 93 + index if index < 2 else int(np.clip(rng.normal(69, 5), 52, 85))
         people.append(_person(rng, name=name, sex=sex, age=age, at=at, staff=(physicians, operators)))
     return people
 
