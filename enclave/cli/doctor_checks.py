@@ -27,6 +27,7 @@ from enclave.sandbox.installation import find_bwrap, find_installation
 from enclave.sandbox.settings import LauncherSettings
 
 Level = Literal["required", "recommended", "optional"]
+SYSCTLS: Final = Path("/proc/sys")
 _FREE_BYTES: Final = 2 * 1024**3
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
 
@@ -84,10 +85,10 @@ def user_namespaces(_home: Home) -> Finding:
         argv = (str(program), "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib")
         argv += ("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "/usr/bin/true")
         done = subprocess.run(argv, capture_output=True, check=False, timeout=20, env={}, cwd="/", **identity)  # type: ignore[call-overload]  # the keywords are those of subprocess.run
-    return Finding(True, "allowed") if done.returncode == 0 else Finding(False, _namespace_blocker())
+    return Finding(True, "allowed") if done.returncode == 0 else Finding(False, namespace_blocker())
 
 
-def _namespace_blocker() -> str:
+def namespace_blocker() -> str:
     """The setting that forbids user namespaces, by its name."""
     blockers = (
         ("kernel.unprivileged_userns_clone", "0"),
@@ -95,7 +96,7 @@ def _namespace_blocker() -> str:
         ("kernel.apparmor_restrict_unprivileged_userns", "1"),
     )
     for name, value in blockers:
-        path = Path("/proc/sys") / name.replace(".", "/")
+        path = SYSCTLS / name.replace(".", "/")
         if path.exists() and path.read_text("ascii").strip() == value:
             return f"forbidden by sysctl {name} = {value}"
     return "forbidden (container or security module)"
