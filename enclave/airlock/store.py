@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from enclave.airlock.states import Act, Choice, State, VoteCast, next_state
+from enclave.airlock.states import STATES, Act, Choice, State, VoteCast, is_final, next_state
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.errors import NotFoundError, UnavailableError
 from enclave.keys.box import Box
@@ -195,6 +195,14 @@ class Store:
     def of_author(self, author: str, *, project: str) -> list[Record]:
         """One person's requests in one project, newest first."""
         return self._select("WHERE author = ? AND project = ? ORDER BY submitted DESC, id", (author, project))
+
+    def count_open(self, author: str) -> int:
+        """How many of one person's requests have not come to an end."""
+        final = [state for state in STATES if is_final(state)]
+        marks = ", ".join("?" for _ in final)
+        # ``marks`` is question marks only; values are bound.
+        sql = f"SELECT count(*) FROM request WHERE author = ? AND state NOT IN ({marks})"  # noqa: S608 - see above
+        return int(self._rows(sql, (author, *final))[0][0])
 
     def in_states(self, states: Sequence[State]) -> list[Record]:
         """The requests in these states, oldest first."""

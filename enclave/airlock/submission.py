@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from enclave.airlock.arrival import check_names, check_texts, read_files
 from enclave.airlock.holdings import Holdings
-from enclave.airlock.states import is_final
 from enclave.airlock.store import FileRecord, ListenerRecord, Record, Text
 from enclave.airlock.trail import SERVICE, Deed
 from enclave.airlock.views import status_view
@@ -189,8 +188,7 @@ class Submissions:
 
     def _fresh_or_replaced(self, deed: Deed, replaces: str | None, text: Text, *, at: str) -> Record:
         if replaces is None:
-            open_now = [r for r in self._store.all() if r.author == deed.actor and not is_final(r.state)]
-            if len(open_now) >= self._settings.max_open_requests:
+            if self._store.count_open(deed.actor) >= self._settings.max_open_requests:
                 raise ConflictError(
                     f"egress: wanted at most {self._settings.max_open_requests} open requests, got one more; "
                     "withdraw some",

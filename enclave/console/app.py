@@ -107,6 +107,7 @@ def _templates() -> Environment:
         tone=words.state_tone,
         role=words.role_words,
         time=words.time_words,
+        moment=words.moment_words,
         size=words.size_words,
         place=words.place_words,
         cell=words.cell_words,

@@ -58,6 +58,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "operator": "operator",
     }
 )
+_UNKNOWN: Final = "—"
 _FIRST: Final = ("results", "counts", "thresholds", "quality", "assumptions", "methods", "deidentification")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -84,6 +85,15 @@ def time_words(text: str) -> str:
     except EnclaveError:
         return text
     return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at.hour:02}:{at.minute:02} UTC"
+
+
+def moment_words(text: str) -> str:
+    """As ``time_words`` with seconds: ``22 Nov 15:04:31``, for tables of what happened today or lately."""
+    try:
+        at = parse_time(text)
+    except EnclaveError:
+        return text
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.hour:02}:{at.minute:02}:{at.second:02}"
 
 
 def size_words(size_bytes: int) -> str:
@@ -140,7 +150,8 @@ def grouped(value: Any) -> list[tuple[str, Rows]]:
     groups = [(str(name).replace("_", " "), flat(item)) for name, item in value.items() if isinstance(item, dict)]
     order = {name: place for place, name in enumerate(_FIRST)}
     found = [("in short", flat(plain)), *sorted(groups, key=lambda group: order.get(group[0], len(order)))]
-    return [(title, rows) for title, rows in found if rows]
+    known = [(title, [row for row in rows if row[1] != _UNKNOWN]) for title, rows in found]
+    return [(title, rows) for title, rows in known if rows]
 
 
 def flat(value: dict[str, Any], *, depth: int = 3) -> Rows:
@@ -163,4 +174,4 @@ def _number(item: Any) -> str:
         return f"{item:.4g}"
     if isinstance(item, bool):
         return "yes" if item else "no"
-    return "—" if item is None else str(item).replace("_", " ")
+    return _UNKNOWN if item is None else str(item).replace("_", " ")

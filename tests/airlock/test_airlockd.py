@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,19 @@ def test_too_many_or_no_files_are_refused(airlock: Any) -> None:
         with pytest.raises(InvalidError) as refused:
             airlock.submit({f"{i}.txt": b"x" for i in range(count)})
         assert refused.value.code == "egress_file_count"
+
+
+def test_nobody_floods_the_desk(airlock: Any) -> None:
+    airlock.stop()
+    airlock.settings = replace(airlock.settings, max_open_requests=2)
+    airlock.start()
+    first = airlock.submit().id
+    airlock.submit()
+    with pytest.raises(ConflictError) as refused:
+        airlock.submit()
+    assert refused.value.code == "egress_too_many_open"
+    airlock.ask(m.Withdraw(token="token-rosa", id=first))
+    assert airlock.submit().state == "awaiting_review"
 
 
 def test_descriptors_that_nobody_asked_for_are_not_kept(airlock: Any, make_memory: Any) -> None:
