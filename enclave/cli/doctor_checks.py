@@ -82,7 +82,16 @@ def user_namespaces(_home: Home) -> Finding:
         program = Path(folder) / "bwrap"
         shutil.copyfile(path.resolve(), program)  # the wheel may lie where that user cannot go
         program.chmod(0o755)
-        argv = (str(program), "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib")
+        argv: tuple[str, ...] = (
+            str(program),
+            "--unshare-all",
+            "--ro-bind",
+            "/usr",
+            "/usr",
+            "--symlink",
+            "usr/lib",
+            "/lib",
+        )
         argv += ("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "/usr/bin/true")
         done = subprocess.run(argv, capture_output=True, check=False, timeout=20, env={}, cwd="/", **identity)  # type: ignore[call-overload]  # the keywords are those of subprocess.run
     return Finding(True, "allowed") if done.returncode == 0 else Finding(False, namespace_blocker())
