@@ -1,0 +1,28 @@
+"""The page on egress, made from the tables: states, who owns them, the rules of the machine check."""
+
+from __future__ import annotations
+
+from enclave.airlock.states import OWNERS, PARTIES, STATES, TRANSITIONS
+from enclave.airlock.views import WORDS
+from enclave.disclosure.rules import RULES
+
+
+def egress_page() -> str:
+    """States and transitions of an egress request with a diagram, then every rule of the machine check."""
+    lines = ["# Egress\n\n## States\n\n| state | owner | what it means |\n|---|---|---|\n"]
+    lines += [f"| `{state}` | {OWNERS[state]} | {WORDS[state]} |\n" for state in STATES]
+    lines += ["\n```mermaid\nstateDiagram-v2\n    [*] --> submitted\n"]
+    lines += [
+        f"    {state} --> {then}: {act} ({PARTIES[act]})\n"
+        for (state, act), then in TRANSITIONS.items()
+        if act != "withdraw"
+    ]
+    lines += [f"    {state} --> [*]\n" for state in STATES if OWNERS[state] == "nobody"]
+    open_states = ", ".join(f"`{state}`" for state, act in TRANSITIONS if act == "withdraw")
+    lines += [f"```\n\nIts author may withdraw a request from {open_states}.\n\n"]
+    lines += [
+        "## Rules of the machine check\n\nIds are stable. `block` keeps a file in, `review` needs a checker's eye.\n\n"
+    ]
+    lines += ["| rule | severity | what it says | what to do |\n|---|---|---|---|\n"]
+    lines += [f"| `{r.id}` | {r.severity} | {r.message} | {r.remedy} |\n" for r in RULES.values()]
+    return "".join(lines)
