@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from typing import Any
 from pydicom.dataset import FileDataset
 
 from enclave.core.errors import NotFoundError
-from enclave.deid import pixels, tables
+from enclave.deid import canaries, pixels, tables
 from enclave.deid.dates import parse_da
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.harvest import Cohort, Harvest, patient_key
 from enclave.deid.inputs import list_inputs, table_entries
+from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
 from enclave.deid.reading import parse_instance, quiet_parsing, read_bytes
 from enclave.deid.reasons import Quarantined
@@ -23,7 +25,7 @@ from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Sweeper
 from enclave.deid.table import vocabulary
 from enclave.deid.uids import STANDARD_ROOT
-from enclave.deid.worker import IMPLEMENTATION_UID, foreign_bytes
+from enclave.deid.worker import IMPLEMENTATION_UID, foreign_bytes, harvest_file
 
 REVIEW_SAMPLE = 20
 _DATES = (0x00080020, 0x00080021, 0x00080022, 0x00080023)
@@ -62,7 +64,10 @@ def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe:
     """``ok, checks, residual_hits, canaries, review_sample``; raises ``NotFoundError`` when there is no output."""
     if not output.is_dir():
         raise NotFoundError("deid check: wanted the output folder of a run, got none there")
-    inputs = _read_inputs(against, keyring=keyring, recipe=recipe)
+    with contextlib.ExitStack() as stack:
+        planted = canaries.plant(recipe.canaries.count, stack=stack)
+        inputs = _read_inputs(against, keyring=keyring, recipe=recipe, planted=planted)
+        survived = canaries.search(planted, tools=make_tools(recipe, keyring=keyring, cohort=inputs.cohort))
     findings: Counter[str] = Counter()
     checker = _Checker(inputs, keyring, recipe, findings)
     with quiet_parsing():
@@ -75,10 +80,10 @@ def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe:
         {"id": name, "what": what, "ok": findings[name] == 0, "count": findings[name]} for name, what in _WHAT.items()
     ]
     return {
-        "ok": all(check["ok"] for check in checks),
+        "ok": all(check["ok"] for check in checks) and not survived["found"],
         "checks": checks,
         "residual_hits": findings["residual"],
-        "canaries": {"planted": 0, "found": 0, "bound95": None},
+        "canaries": survived,
         "review_sample": checker.sample(),
     }
 
@@ -163,7 +168,7 @@ class _Checker:
         self._findings["uid_closure"] += len(foreign)
 
 
-def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe) -> _Inputs:
+def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe, planted: canaries.Canaries) -> _Inputs:
     harvest = Harvest(vocabulary())
     found = _Inputs(Cohort({}), {}, set())
     entries = list_inputs(against)
@@ -179,6 +184,8 @@ def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe) -> _I
         for entry in entries:
             if not entry.is_table:
                 _take_input(entry.path, found, harvest, keyring)
+    for path in planted.files:
+        harvest_file(harvest, path, evidence=False)
     found.cohort = harvest.finish()
     return found
 

@@ -23,8 +23,9 @@ from enclave.deid.names import fold
 from enclave.deid.profile import Profile
 from enclave.deid.reading import MAX_DEPTH, PIXEL_TAGS
 from enclave.deid.reasons import Quarantined
+from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Sweeper
-from enclave.deid.table import PrivateElement
+from enclave.deid.table import PrivateElement, safe_private, table_rows, vocabulary
 from enclave.deid.uids import may_be_uid
 from enclave.deid.words import Words
 
@@ -54,6 +55,20 @@ class Tools:
     vocabulary: frozenset[str]
     private: frozenset[PrivateElement]
     max_shift_days: int
+
+
+def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
+    """The tools of a job by this recipe."""
+    profile = Profile(table_rows(), options=recipe.options)
+    safe = safe_private() if "retain_safe_private" in profile.options else frozenset()
+    return Tools(
+        profile=profile,
+        keyring=keyring,
+        cohort=cohort,
+        vocabulary=vocabulary(),
+        private=safe | recipe.allowed_private(),
+        max_shift_days=recipe.dates.max_shift_days,
+    )
 
 
 @dataclass(slots=True)

@@ -21,14 +21,14 @@ from enclave.core.errors import ConflictError, InvalidError
 from enclave.deid import canaries, tables
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
-from enclave.deid.instance import Tools
+from enclave.deid.instance import Tools, make_tools
 from enclave.deid.journal import Journal, job_digest
 from enclave.deid.keyring import Keyring
 from enclave.deid.profile import Profile
 from enclave.deid.provenance import write_provenance
 from enclave.deid.reasons import REASONS, Quarantined
 from enclave.deid.recipe import Recipe
-from enclave.deid.table import safe_private, table_edition, table_rows, vocabulary
+from enclave.deid.table import table_edition, table_rows, vocabulary
 from enclave.deid.worker import Outcome, Plan, Worker, harvest_file
 
 Progress = Callable[[int, int], None]
@@ -86,7 +86,7 @@ class _Job:
         with contextlib.ExitStack() as stack:
             planted = canaries.plant(self._recipe.canaries.count, stack=stack)
             cohort = self._harvest(entries, raw, planted=planted)
-            tools = self._tools(cohort)
+            tools = make_tools(self._recipe, keyring=self._spec.keyring, cohort=cohort)
             journal = self._open_journal()
             stack.callback(journal.close)
             for entry in unknown:
@@ -156,17 +156,6 @@ class _Job:
             return
         with ProcessPoolExecutor(self._spec.jobs, mp_context=_fresh()) as pool:
             yield from pool.map(_harvest_chunk, chunks)
-
-    def _tools(self, cohort: Cohort) -> Tools:
-        safe = safe_private() if "retain_safe_private" in self._profile.options else frozenset()
-        return Tools(
-            profile=self._profile,
-            keyring=self._spec.keyring,
-            cohort=cohort,
-            vocabulary=vocabulary(),
-            private=safe | self._recipe.allowed_private(),
-            max_shift_days=self._recipe.dates.max_shift_days,
-        )
 
     # ── the work ────────────────────────────────────────────────────────────
 

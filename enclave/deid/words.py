@@ -14,7 +14,7 @@ _PARTS = re.compile(r"[.,/+\-*]")
 # date, year, telephone or record number fits; ages ("93y") have no unit here.
 _NUMBER = re.compile(
     r"[tlsc]?\d{1,3}(?:[.,]\d{1,3})?(?:mm|cm|ml|mg|mgi|kg|hu|kv|kvp|kev|ma|mas|ms|t|x|d|mbq|msv|mgy|hz|mhz|%)?"
-    r"|\d{1,3}x\d{1,3}(?:[.,]\d{1,2})?(?:mm)?|b\d{1,4}"
+    r"|\d{1,3}x\d{1,3}(?:[.,]\d{1,2})?(?:mm)?|b(?:0|50|[1-9]\d?00)"
 )
 _PLAIN = re.compile(r"\d+(?:[.,]\d+)*")
 _MAX_CHARS = 4096

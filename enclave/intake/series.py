@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 
+from enclave.deid.dates import parse_da
 from enclave.deid.reading import quiet_parsing
 from enclave.sealed.writer import PlainObject
 
@@ -168,7 +169,7 @@ def _index_row(path: Path, first: FileDataset, shape: list[int]) -> dict[str, An
         "patient_id": path.parts[-3],
         "study": path.parts[-2],
         "accession_number": str(first.get("AccessionNumber") or ""),
-        "study_date": str(first.get("StudyDate") or ""),
+        "study_date": parse_da(str(first.get("StudyDate") or "")),
         "modality": str(first.get("Modality") or ""),
         "body_part": str(first.get("BodyPartExamined") or ""),
         "description": str(first.get("SeriesDescription") or ""),
