@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import sys
 import urllib.error
@@ -15,22 +16,28 @@ from enclave.runtime.home import Home
 
 DAEMONS = ("auditd", "vaultd", "registryd", "brokerd", "airlockd", "launcherd", "intaked", "reportd")
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine itself, past any http_proxy
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process. It is ready when its socket accepts or its URL answers (any HTTP status)."""
+    """One process. It is ready when its socket accepts or its URL answers: with ``ready_status``, or any status."""
 
     name: str
     argv: tuple[str, ...]
     ready_socket: Path | None = None
     ready_url: str | None = None
+    ready_status: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def is_ready(self) -> bool:
         """Whether it answers now."""
         if self.ready_socket is not None:
             return _socket_accepts(self.ready_socket)
-        return self.ready_url is None or _url_answers(self.ready_url)
+        if self.ready_url is None:
+            return True
+        status = _status_of(self.ready_url)
+        return status is not None and self.ready_status in (None, status)
 
 
 def demo_services(home: Home) -> tuple[Service, ...]:
@@ -57,7 +64,13 @@ def _web(home: Home, settings: HubSettings, python: tuple[str, ...]) -> tuple[Se
             (*python, "enclave.hub.proxy", *place),
             ready_url=f"http://127.0.0.1:{settings.proxy_api_port}/api/routes",
         ),
-        Service("hub", (*python, "jupyterhub", "-f", str(config)), ready_url=f"{settings.api_url}/health"),
+        Service(
+            "hub",
+            (*python, "jupyterhub", "-f", str(config)),
+            # The door that people use: the proxy answers 404 there until the Hub has told it the way.
+            ready_url=f"http://localhost:{settings.port}/hub/health",
+            ready_status=200,
+        ),
         Service(
             "console",
             (*python, "enclave.cli.console", *place),
@@ -90,11 +103,12 @@ def _socket_accepts(path: Path) -> bool:
         return True
 
 
-def _url_answers(url: str) -> bool:
+def _status_of(url: str) -> int | None:
     try:
-        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback http address of our own settings
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+        with _DIRECT.open(url, timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except (OSError, http.client.HTTPException):
+        return None
