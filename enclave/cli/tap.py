@@ -10,7 +10,7 @@ from enclave.core.canonical import parse_json
 from enclave.core.errors import EnclaveError, InvalidError
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.journal import Journal
-from enclave.sandbox.tap.settings import TapSettings
+from enclave.sandbox.tap.settings import IDLE_EXIT, TapSettings
 from enclave.sandbox.tap.tap import Tap
 from enclave.wire.messages.schema import from_json
 
@@ -61,6 +61,7 @@ def main() -> None:
     tap.run(0, obey)
     tap.close()
     journal.close()
+    sys.exit(IDLE_EXIT if tap.idled else 0)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from enclave.runtime.log import Log
 from enclave.sandbox import cgroups
 from enclave.sandbox.checks import Checks
 from enclave.sandbox.debts import Debts
-from enclave.sandbox.kernel_process import Owner
 from enclave.sandbox.kernels import Kernels
+from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir, short
 from enclave.sandbox.runtime_mounts import Runtime
 from enclave.sandbox.sandboxed import Births
@@ -114,17 +114,17 @@ class LauncherDaemon:
 
     def _open_person(self, message: launcher.OpenPersonSocket, call: Call) -> launcher.PersonSocket:
         actor = self._resolve(message.token)
-        return self._open(actor.name, call.peer, operator="operator" in actor.roles)
+        return self._open(actor.name, call.peer, roles=actor.roles)
 
     def _open_service(self, message: launcher.OpenServiceSocket, call: Call) -> launcher.PersonSocket:
         return self._open(SERVICE_PREFIX + check_name(message.service, what="service"), call.peer)
 
-    def _open(self, person: str, peer: Peer, *, operator: bool = False) -> launcher.PersonSocket:
+    def _open(self, person: str, peer: Peer, *, roles: frozenset[str] | None = None) -> launcher.PersonSocket:
         check_principal(person)
         owner_id = secrets.token_hex(16)
         folder = make_dir(self._places.run / "persons" / short(owner_id), mode=0o711)
         front = make_dir(folder / "kernels", mode=0o711)
-        owner = Owner(id=owner_id, person=person, front=front, view=str(front), operator=operator)
+        owner = Owner(id=owner_id, person=person, front=front, view=str(front), roles=roles)
         path = folder / "launcher.sock"
         server = self._serve(path, owner, frozenset({peer.uid}))
         with self._guard:

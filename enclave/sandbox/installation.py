@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ class Installation:
     packages: dict[str, Path]
     bwrap: Path
     bwrap_version: tuple[int, ...]
+    environment_id: str
 
 
 def find_installation(*, kernel_env: str = "") -> Installation:
@@ -46,6 +49,7 @@ def find_installation(*, kernel_env: str = "") -> Installation:
         packages=packages,
         bwrap=bwrap,
         bwrap_version=version,
+        environment_id=_environment_id(packages["enclave"].parent) if not kernel_env else f"path:{env.name}",
     )
 
 
@@ -78,6 +82,16 @@ def _version(path: Path) -> tuple[int, ...]:
         return ()
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", done.stdout)
     return tuple(int(part) for part in match.groups()) if match else ()
+
+
+def _environment_id(checkout: Path) -> str:
+    """``default@1:`` and the start of the lock's SHA-256, as a kernel's start event names its package set."""
+    try:
+        described = tomllib.loads((checkout / "kernels" / "envs" / "default.toml").read_text("utf-8"))
+        digest = hashlib.sha256((checkout / described["lock"]).read_bytes()).hexdigest()
+    except OSError:
+        return "default"
+    return f"{described['name']}@{described['version']}:{digest[:16]}"
 
 
 def _package(name: str) -> Path:

@@ -13,6 +13,7 @@ from enclave.core.errors import InvalidError, UnavailableError
 from enclave.sandbox.bubblewrap import INNER, INSIDE, Bind, SandboxSpec, Tmpfs
 from enclave.sandbox.cgroups import Group
 from enclave.sandbox.kernel_rights import Rights
+from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir
 from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, start, start_host_process
 from enclave.sandbox.settings import KernelLimits
@@ -27,20 +28,10 @@ _WORDS = {
     "restarted": "the kernel was restarted",
     "memory_limit": "the kernel used more than its {memory_mb} MB of memory and was ended",
     "run_time_over": "the kernel's longest running time is over",
+    "idle": "nobody used the kernel for a long time",
     "tap_ended": "the tap that records the cells ended, and the kernel with it",
 }
 CODE = "/home/person/code"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Whoever a socket is bound to. ``front`` holds the tap's front sockets; the client sees it as ``view``."""
-
-    id: str
-    person: str
-    front: Path
-    view: str
-    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +80,7 @@ def start_tap(shop: Workshop, plan: KernelPlan, rights: Rights) -> subprocess.Po
         broker_socket=socket("brokerd"),
         airlock_socket=socket("airlockd"),
         output_bytes=shop.settings.kernel.cell_output_mb << 20,
+        idle_s=shop.settings.kernel.idle_s,
     )
     tap = start_host_process("enclave.cli.tap", (), places.runtime, shop.uids.door(), births=shop.births)
     if tap.stdin is None:

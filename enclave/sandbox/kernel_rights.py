@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from enclave.core.errors import DeniedError, InvalidError
 from enclave.policy.decide import check, decide
 from enclave.policy.model import SERVICE_PREFIX, Actor, Facts, ProjectFacts, Resource
+from enclave.sandbox.owner import Owner
 from enclave.wire.client import WireClient
 from enclave.wire.messages.registry import Project, ProjectsOf
 
@@ -21,8 +22,12 @@ class Rights:
     role: str
 
 
-def kernel_rights(registry: WireClient, *, person: str, project: str | None, path: str, at: datetime) -> Rights:
-    """Asks the registry, then the policy; raises ``DeniedError``, or ``InvalidError`` when the project is unclear."""
+def kernel_rights(registry: WireClient, *, owner: Owner, project: str | None, path: str, at: datetime) -> Rights:
+    """Asks the registry, then the policy; raises ``DeniedError``, or ``InvalidError`` when the project is unclear.
+
+    The role is the one in the project; where the identity provider's roles are known it must be among them too.
+    """
+    person = owner.person
     try:
         projects: tuple[Project, ...] = registry.call(ProjectsOf(person=person)).projects
     finally:
@@ -30,7 +35,8 @@ def kernel_rights(registry: WireClient, *, person: str, project: str | None, pat
     chosen = choose(projects, wanted=project, path=path)
     service = person.startswith(SERVICE_PREFIX)
     role = "service" if service else chosen.members.get(person, "")
-    actor = Actor(person, frozenset({role} if role else ()))
+    held = {role} if role and (owner.roles is None or role in owner.roles) else set()
+    actor = Actor(person, frozenset(held))
     facts = Facts(project=ProjectFacts(name=chosen.name, state=chosen.state, member_role="" if service else role))
     check(decide(actor, "kernel.start", Resource(project=chosen.name, person=person), facts, at))
     return Rights(chosen.name, role)

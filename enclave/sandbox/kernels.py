@@ -18,10 +18,12 @@ from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, NotFoundError
 from enclave.sandbox import kernel_process
 from enclave.sandbox.cgroups import Group
-from enclave.sandbox.kernel_process import KernelPlan, Owner
+from enclave.sandbox.kernel_process import KernelPlan
 from enclave.sandbox.kernel_rights import Rights, kernel_rights
+from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir, short
 from enclave.sandbox.sandboxed import HostUser, Sandbox, end_process
+from enclave.sandbox.tap.settings import IDLE_EXIT
 from enclave.sandbox.workshop import Workshop
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock, broker, launcher
@@ -105,6 +107,8 @@ class Kernels:
         with kernel.guard:
             self._take_down(kernel, "restarted")
             kernel.rights = self._rights(kernel.owner, kernel.rights.project, kernel.plan.path, kernel.id)
+            if kernel.tap.poll() is not None:
+                kernel.tap = kernel_process.start_tap(self._shop, kernel.plan, kernel.rights)
             self._bring_up(kernel, restart=True)
         return launcher.KernelReply(kernel=kernel.id, connection=kernel.connection)
 
@@ -203,7 +207,7 @@ class Kernels:
     def _rights(self, owner: Owner, project: str | None, path: str, kernel_id: str) -> Rights:
         try:
             return kernel_rights(
-                WireClient(self._registry), person=owner.person, project=project, path=path, at=self._shop.clock.now()
+                WireClient(self._registry), owner=owner, project=project, path=path, at=self._shop.clock.now()
             )
         except DeniedError as error:
             self._shop.audit.record(
@@ -232,7 +236,7 @@ class Kernels:
         kernel.user = self._shop.uids.kernel()
         detail = {
             "host_uid": kernel.user.effective,
-            "environment": self._shop.settings.kernel_env or "default",
+            "environment": self._places.runtime.environment_id,
             "limits": self._shop.cgroups.backend,
             "restart": restart,
         }
@@ -264,7 +268,8 @@ class Kernels:
             if time.monotonic() - kernel.born > self._limits.run_s:
                 self.end(kernel.id, "run_time_over")
             elif kernel.tap.poll() is not None:
-                kernel.end_reason = kernel.end_reason or "tap_ended"
+                idle = kernel.tap.poll() == IDLE_EXIT
+                kernel.end_reason = kernel.end_reason or ("idle" if idle else "tap_ended")
                 sandbox.kill()
         with kernel.guard:
             if kernel.sandbox is sandbox:

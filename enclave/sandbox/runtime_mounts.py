@@ -37,6 +37,7 @@ class Runtime:
     drops: bool
     bwrap: Path
     bwrap_version: tuple[int, ...]
+    environment_id: str
     base: Path
     inner_python: str
     host_env: Path
@@ -73,6 +74,7 @@ def _as_it_is(found: Installation, home: Home) -> Runtime:
         drops=False,
         bwrap=found.bwrap,
         bwrap_version=found.bwrap_version,
+        environment_id=found.environment_id,
         base=found.base,
         inner_python=inner_python(found),
         host_env=found.host_env,
@@ -118,6 +120,7 @@ def _enter(found: Installation, home: Home) -> Runtime:
         drops=True,
         bwrap=bwrap,
         bwrap_version=found.bwrap_version,
+        environment_id=found.environment_id,
         base=base,
         inner_python=inner_python(found),
         host_env=host,

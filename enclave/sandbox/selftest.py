@@ -17,6 +17,7 @@ from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.runtime.home import HOME_FORMAT, Home, ensure_private_dir
 from enclave.sandbox import cgroups, kernel_process
 from enclave.sandbox.installation import find_installation
+from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir
 from enclave.sandbox.runtime_mounts import Runtime, prepare
 from enclave.sandbox.sandboxed import Births, Sandbox
@@ -104,7 +105,7 @@ def _kernel(runtime: Runtime) -> Iterator[tuple[Sandbox, dict[str, Any], str]]:
     uids = Uids(state, base=settings.base_uid, drops=runtime.drops)
     groups = cgroups.detect()
     bench = Bench(places=places, settings=settings, uids=uids, births=births, cgroups=groups)
-    owner = kernel_process.Owner(id="self", person="selftest", front=places.run, view=str(places.run))
+    owner = Owner(id="self", person="selftest", front=places.run, view=str(places.run))
     folder = make_dir(places.run / "kernels" / "selftest", mode=0o711)
     plan = kernel_process.KernelPlan(
         id=secrets.token_hex(16), owner=owner, path="", session="", folder=folder, front=folder,

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import check_principal
 from enclave.sandbox.bubblewrap import INNER, Bind, SandboxSpec, Tmpfs
-from enclave.sandbox.kernel_process import Owner
 from enclave.sandbox.kernels import Kernels
+from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir, person_folder, short
 from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, end_process, start, start_host_process
 from enclave.sandbox.workshop import Workshop

@@ -169,9 +169,17 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
 
 
 @pytest.fixture
-def stand(auditd: Any) -> Iterator[Stand]:
+def launcher_settings() -> str:
+    """What a test adds to the settings; parametrize it to change it."""
+    return ""
+
+
+@pytest.fixture
+def stand(auditd: Any, launcher_settings: str) -> Iterator[Stand]:
     """A launcher with everything around it."""
     home = auditd.home
+    with home.settings_file.open("a") as file:
+        file.write(launcher_settings)
     ensure_private_dir(home.run_dir, mode=0o711)
     far = FarSide()
     servers = serve_far_side(home, far)

@@ -257,3 +257,26 @@ def test_no_mode_of_the_checkout_changes(stand: Any, notebook: Any) -> None:
     notebook.run("pass")
     assert {path: path.stat().st_mode for path in before} == before
     assert not os.path.ismount(root / "enclave")
+
+
+def test_a_dead_tap_takes_the_kernel_along_and_a_restart_brings_both_back(stand: Any, notebook: Any) -> None:
+    (tap,) = [pid for pid in stand.descendants() if b"enclave.cli.tap" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(tap, signal.SIGKILL)
+    socket_path = Path(os.environ["ENCLAVE_LAUNCHER_SOCKET"])
+    ask = WireClient(socket_path)
+    assert _wait(lambda: ask.call(launcher.PollKernel(kernel=notebook.kernel)).exit_code is not None)
+    assert "tap" in ask.call(launcher.PollKernel(kernel=notebook.kernel)).reason
+    notebook.manager.restart_kernel(now=True)
+    notebook.client.stop_channels()
+    notebook.client.start_channels()
+    notebook.client.wait_for_ready(timeout=20)
+    assert notebook.run("print(1)")[1] == "1\n"
+
+
+@pytest.mark.row("S7.3")
+@pytest.mark.parametrize("launcher_settings", ["[launcher.kernel]\nidle_s = 2.0\n"])
+def test_an_unused_kernel_is_given_back(stand: Any, notebook: Any) -> None:
+    notebook.run("import time; time.sleep(2.5)")
+    stops = _wait(lambda: stand.ledger.events(kind="kernel.stop"), seconds=15)
+    assert stops[0]["reason"] == "idle"
+    assert stand.client.call(launcher.ListKernels()).kernels == ()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from enclave.wire.messages.schema import Json
 
+IDLE_EXIT = 75  # the tap's exit code when nobody used its kernel for ``idle_s``
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapSettings:
@@ -22,3 +24,4 @@ class TapSettings:
     broker_socket: str
     airlock_socket: str
     output_bytes: int
+    idle_s: float

@@ -25,6 +25,7 @@ from enclave.sandbox.tap.running import Running
 from enclave.sandbox.tap.settings import TapSettings
 
 _BATCH = 200  # messages taken from one socket before the others get their turn
+_LOOK_MS = 5000  # how often an unused kernel looks at the clock
 _REMEMBERED = 1 << 16  # signatures kept to refuse replays
 _FAILED = ("error", "aborted")
 _OUTPUTS = frozenset({"stream", "display_data", "execute_result", "update_display_data", "error"})
@@ -47,6 +48,8 @@ class Tap:
         self._recording = False
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._background_bytes = 0
+        self._used = time.monotonic()
+        self.idled = False
         self._poller = zmq.Poller()
         self._register()
 
@@ -56,8 +59,8 @@ class Tap:
         """Until ``on_order()`` (called when ``control_fd`` is readable) returns False."""
         self._poller.register(control_fd, zmq.POLLIN)
         self._poller.register(self._journal.wakeup, zmq.POLLIN)
-        while True:
-            ready = dict(self._poller.poll())
+        while not self._idle_too_long():
+            ready = dict(self._poller.poll(_LOOK_MS))
             for name in ("control", "shell", "stdin", "hb"):
                 if self._legs.front[name] in ready:
                     self._drain(self._legs.front[name], getattr(self, f"_front_{name}"))
@@ -72,6 +75,13 @@ class Tap:
             if control_fd in ready and not on_order():
                 break
         self._poller.unregister(control_fd)
+
+    def _idle_too_long(self) -> bool:
+        """Whether no request came and none ran for the time after which a kernel is given back."""
+        if self._running is not None:
+            self._used = time.monotonic()
+        self.idled = time.monotonic() - self._used > self._settings.idle_s
+        return self.idled
 
     def close(self) -> None:
         """Ends a running cell in the record, then the sockets."""
@@ -114,6 +124,7 @@ class Tap:
         if rule is None or not rule.kind:
             self._send_back("shell", message)
             return
+        self._used = time.monotonic()
         self._waiting.append((message, rule))
         self._advance()
 
