@@ -13,11 +13,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from enclave.core.errors import ConflictError, InvalidError
+from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid import canaries, tables
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
@@ -154,7 +155,7 @@ class _Job:
         if self._spec.jobs == 1:
             yield from map(_harvest_chunk, chunks)
             return
-        with ProcessPoolExecutor(self._spec.jobs, mp_context=_fresh()) as pool:
+        with _pool(self._spec.jobs) as pool:
             yield from pool.map(_harvest_chunk, chunks)
 
     # ── the work ────────────────────────────────────────────────────────────
@@ -185,8 +186,7 @@ class _Job:
             worker = Worker(plan)
             yield from (worker.run(index, path, sha256) for index, path, sha256 in todo)
             return
-        pool_of = ProcessPoolExecutor
-        with pool_of(self._spec.jobs, mp_context=_fresh(), initializer=_start_worker, initargs=(plan,)) as pool:
+        with _pool(self._spec.jobs, plan) as pool:
             yield from pool.map(_run_in_pool, todo, chunksize=4)
 
     def _clean_tables(self, raw: list[tuple[Entry, tables.RawTable]], cohort: Cohort) -> list[tables.CleanTable]:
@@ -270,9 +270,23 @@ class _Job:
 HarvestPart = tuple[Harvest, dict[int, str], list[tuple[int, str]]]
 
 
-def _fresh() -> Any:
-    """Workers that begin without our threads and their locks: intaked has several."""
-    return multiprocessing.get_context("forkserver")
+@contextlib.contextmanager
+def _pool(jobs: int, plan: Plan | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that begin without our threads and their locks (intaked has several).
+
+    Raises ``UnavailableError`` when one of them is killed; what is finished is in the journal.
+    """
+    fresh = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(plan,))
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise UnavailableError(
+            "deid: wanted all worker processes to live, got one that was ended; add --resume to go on",
+            code="worker_lost",
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _harvest_chunk(chunk: list[Entry]) -> HarvestPart:
@@ -290,8 +304,8 @@ def _harvest_chunk(chunk: list[Entry]) -> HarvestPart:
 _worker: list[Worker] = []
 
 
-def _start_worker(plan: Plan) -> None:
-    _worker[:] = [Worker(plan)]
+def _start_worker(plan: Plan | None) -> None:
+    _worker[:] = [Worker(plan)] if plan is not None else []
 
 
 def _run_in_pool(task: tuple[int, Path, str]) -> Outcome:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,7 +17,7 @@ import pydicom
 import pytest
 from pyarrow import parquet
 
-from enclave.core.errors import ConflictError, InvalidError
+from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid.check import check_output
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.reasons import REASONS
@@ -252,3 +255,23 @@ def test_a_table_with_a_column_without_a_role_stops_the_job_before_anything_is_w
     assert caught.value.code == "table_columns"
     assert "15 without one" in caught.value.message
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_an_error_that_says_how_to_go_on(
+    source: Any, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    spec = JobSpec(inputs=[source[0]], output=tmp_path / "o", recipe=headers_recipe, keyring=keyring, jobs=2)
+    killed: list[int] = []
+
+    def kill(done: int, _total: int) -> None:
+        if done >= 5 and not killed:
+            killed.extend(child.pid for child in multiprocessing.active_children() if child.pid)
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(UnavailableError) as caught:
+        run_job(replace(spec, progress=kill))
+    assert caught.value.code == "worker_lost"
+    whole = run_job(replace(spec, resume=True))
+    assert whole.report["files_out"] == whole.report["files_in"]
