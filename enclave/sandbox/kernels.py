@@ -46,6 +46,8 @@ class Kernel:
     reason: str = ""
     end_reason: str = ""
     guard: threading.RLock = field(default_factory=threading.RLock)
+    doors: threading.Lock = field(default_factory=threading.Lock)  # held while its sockets are opened or closed
+    turn: int = 0  # how often they were opened
 
     @property
     def id(self) -> str:
@@ -250,6 +252,7 @@ class Kernels:
                 self._shop, kernel.plan, project=kernel.rights.project, user=kernel.user, group=kernel.group
             )
         except EnclaveError as error:
+            self._owe_closing(kernel)
             self._shop.debts.owe_event(
                 self._event(kernel, "kernel.start", "failed", reason=error.code, detail={"restart": restart})
             )
@@ -289,8 +292,7 @@ class Kernels:
         sandbox.close()
         kernel.group.remove()
         self._order(kernel, {"ended": code})
-        self._shop.debts.owe(lambda: _ask(self._broker, broker.CloseListener(kernel=kernel.id)))
-        self._shop.debts.owe(lambda: _ask(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id)))
+        self._owe_closing(kernel)
         detail = {"exit_code": kernel.exit_code, "run_s": round(time.monotonic() - kernel.born)}
         self._shop.debts.owe_event(self._event(kernel, "kernel.stop", "ok", reason=code, detail=detail))
 
@@ -319,8 +321,22 @@ class Kernels:
             "directory": str(kernel.plan.folder),
             "uid": kernel.user.effective,
         }
-        _ask(self._broker, broker.CloseListener(kernel=kernel.id), broker.OpenListener(**common))
-        _ask(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id), airlock.OpenSubmitListener(**common))
+        with kernel.doors:
+            kernel.turn += 1
+            _ask(self._broker, broker.CloseListener(kernel=kernel.id), broker.OpenListener(**common))
+            _ask(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id), airlock.OpenSubmitListener(**common))
+
+    def _owe_closing(self, kernel: Kernel) -> None:
+        """Has the sockets of this turn closed in time; a restart that opened new ones by then keeps them."""
+        turn = kernel.turn
+
+        def close(service: Path, message: Any) -> None:
+            with kernel.doors:
+                if kernel.turn == turn:
+                    _ask(service, message)
+
+        self._shop.debts.owe(lambda: close(self._broker, broker.CloseListener(kernel=kernel.id)))
+        self._shop.debts.owe(lambda: close(self._airlock, airlock.CloseSubmitListener(kernel=kernel.id)))
 
     def _order(self, kernel: Kernel, order: dict[str, str]) -> None:
         if kernel.tap.stdin is not None:
