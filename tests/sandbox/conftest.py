@@ -40,6 +40,7 @@ class FarSide:
     )
     executions: list[tuple[str, str | None]] = field(default_factory=list)
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    objects: tuple[str, ...] = ("tables/patients",)
     listeners: dict[str, WireServer] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -75,7 +76,8 @@ class FarSide:
         return Done()
 
     def reads_of(self, message: broker.Reads, _: Any) -> broker.ReadsReply:
-        return broker.ReadsReply(datasets=("demo-ct@1",), objects=self.reads.get(message.cell, ("tables/patients",)))
+        objects = self.reads.get(message.cell, self.objects)
+        return broker.ReadsReply(datasets=("demo-ct@1",), objects=objects[:200], object_count=len(objects))
 
     def _listen(self, key: str, path: Path, handlers: Any, uid: int) -> None:
         server = WireServer(path, handlers, log=Log("far"), allowed_uids=frozenset({uid}), mode=0o666)

@@ -156,7 +156,7 @@ class Journal:
         try:
             reads = self._broker.call(Reads(kernel=self._settings.kernel, cell=running.cell))
             objects = tuple(reads.objects[:MAX_OBJECTS]) or None
-            detail |= {"datasets": list(reads.datasets), "objects_total": len(reads.objects)}
+            detail |= {"datasets": list(reads.datasets), "objects_total": reads.object_count}
         except EnclaveError:
             detail["reads_unknown"] = True
         try:
