@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 PIP := -m pip --quiet --disable-pip-version-check
 PROXY := hub_config/proxy
+LAB := extensions/enclave-lab
 DEMO_OPTIONS := $(if $(PORT),--port $(PORT))
 .NOTPARALLEL:
 
@@ -21,7 +22,7 @@ DEMO_OPTIONS := $(if $(PORT),--port $(PORT))
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-setup: $(STAMPS)/python $(STAMPS)/kernel $(STAMPS)/proxy ## Make .venv, .venv-kernel and the proxy
+setup: $(STAMPS)/python $(STAMPS)/kernel $(STAMPS)/proxy $(STAMPS)/lab ## Make .venv, .venv-kernel, the proxy and the lab extension
 
 setup-test: setup $(STAMPS)/dev
 
@@ -57,7 +58,7 @@ registry-check: ## No registry host in any tracked file
 ci: setup-test lint types contracts docs-check registry-check test test-slow ## The gate: all of the above
 
 clean: ## Remove environments and stamps, never an enclave home
-	@rm -rf $(VENV) $(KERNEL_VENV) $(STAMPS) $(PROXY)/node_modules build dist
+	@rm -rf $(VENV) $(KERNEL_VENV) $(STAMPS) $(PROXY)/node_modules $(LAB)/node_modules $(LAB)/enclave_lab/labextension build dist
 
 # ── set-up steps ────────────────────────────────────────────────────────────
 
@@ -99,5 +100,20 @@ $(STAMPS)/kernel: $(STAMPS)/python $(STAMPS)/kernel-packages kernels/pyproject.t
 
 $(STAMPS)/proxy: $(PROXY)/package.json $(PROXY)/package-lock.json $(STAMPS)/host
 	@echo "setup: installing the HTTP proxy" >&2
-	.ci/npm $(PROXY) ci --no-audit --no-fund --loglevel=error
+	.ci/npm $(PROXY) ci --no-audit --no-fund --loglevel=error >&2
+	touch $@
+
+LAB_SOURCES := $(shell find $(LAB)/src $(LAB)/style -type f 2>/dev/null)
+$(STAMPS)/lab-packages: $(LAB)/package.json $(LAB)/package-lock.json $(STAMPS)/host
+	@echo "setup: installing what builds the JupyterLab extension" >&2
+	.ci/npm $(LAB) ci --no-audit --no-fund --loglevel=error >&2
+	touch $@
+
+$(STAMPS)/lab: $(LAB)/pyproject.toml $(LAB)/enclave_lab/__init__.py $(LAB_SOURCES) $(STAMPS)/lab-packages
+	@echo "setup: building the JupyterLab extension" >&2
+	rm -rf $(LAB)/enclave_lab/labextension
+	.ci/npm $(LAB) run --silent build >&2
+	wheels=$$(mktemp -d) && trap 'rm -rf "$$wheels"' EXIT
+	$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir "$$wheels" ./$(LAB)
+	$(BIN)/python $(PIP) install --no-deps --no-index --force-reinstall "$$wheels"/*.whl
 	touch $@
