@@ -52,7 +52,7 @@ class Harvest:
             elif tag == 0x00100030:
                 births = (parse_da(text) for text in texts_of(element))
                 subject.births |= {birth for birth in births if birth}
-            elif evidence and tag in TECHNICAL:
+            elif evidence and (tag in TECHNICAL or vr == "CS"):
                 for text in texts_of(element):
                     self._values[fold(text)].add(patient)
             if evidence and tag in DESCRIPTIVE:

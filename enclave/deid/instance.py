@@ -25,7 +25,7 @@ from enclave.deid.reading import MAX_DEPTH, PIXEL_TAGS
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Sweeper
-from enclave.deid.table import PrivateElement, safe_private, table_rows, vocabulary
+from enclave.deid.table import PrivateElement, defined_terms, safe_private, table_rows, vocabulary
 from enclave.deid.uids import may_be_uid
 from enclave.deid.words import Words
 
@@ -42,7 +42,7 @@ _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET
 _KEPT_BINARY = frozenset(
     {*PIXEL_TAGS, 0x00281201, 0x00281202, 0x00281203, 0x00283006, 0x00281221, 0x00281222, 0x00281223, 0x54001010}
 )
-_MODALITIES = re.compile(r"[A-Z]{2,16}")
+_SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +274,17 @@ class InstanceCleaner:
                 self._drop(dataset, tag=tag, why="no number")
         elif vr == "CS" and tag not in _NOT_SWEPT and any(self._is_denied(text) for text in found):
             self._drop(dataset, tag=tag, why="identity of the cohort")
+        elif vr == "CS" and not all(map(self._is_term, found)):
+            self._trace.redactions.append((f"{tag:08x}", "unknown term"))
+            kept = [text if self._is_term(text) else "REMOVED" for text in found]
+            element.value = kept if len(kept) > 1 else None
+
+    def _is_term(self, text: str) -> bool:
+        """Whether a coded string is made of defined terms and short codes, or shared by many patients."""
+        folded = fold(text)
+        if folded in self._tools.cohort.evident_values:
+            return True
+        return all(len(word) <= _SHORT_TERM or word in defined_terms() for word in folded.split())
 
     def _is_denied(self, text: str) -> bool:
         denied = self._tools.cohort.denied

@@ -55,5 +55,12 @@ def vocabulary() -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
+@functools.cache
+def defined_terms() -> frozenset[str]:
+    """Words of coded strings that the standard defines, in lower case."""
+    lines = (line.partition("#")[0] for line in _text("standard/terms.txt").splitlines())
+    return frozenset(word for line in lines for word in line.split()) | vocabulary()
+
+
 def _text(name: str) -> str:
     return files("enclave.deid").joinpath(name).read_text("utf-8")

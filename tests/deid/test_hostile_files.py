@@ -259,3 +259,18 @@ def test_real_files_of_public_collections_all_go_through(real_files: Path, keyri
     assert "failed" not in job.report["reasons"]
     found = check_output(tmp_path / "out", against=[real_files], keyring=keyring, recipe=recipe)
     assert found["ok"], [check for check in found["checks"] if not check["ok"]]
+
+
+def test_a_word_in_a_coded_string_that_nobody_defined_goes_and_defined_terms_stay(keyring: Any, tmp_path: Path) -> None:
+    ds = image()
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "NURSEQUIST"]
+    ds.add_new(0x00185100, "CS", "HFS")
+    ds.add_new(0x00180022, "CS", "NURSEQUIST")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(encoded(ds))
+    assert run(tmp_path / "in", tmp_path / "out", keyring).report["files_out"] == 1
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    clean = pydicom.dcmread(path)
+    assert list(clean.ImageType) == ["ORIGINAL", "PRIMARY", "AXIAL", "REMOVED"]
+    assert clean.PatientPosition == "HFS"
+    assert not clean[0x00180022].value
