@@ -132,7 +132,11 @@ class Kernels:
             return
         if kernel.owner.person != owner.person:
             self._shop.audit.record(
-                "kernel.end", actor=owner.person, role="operator", kernel=kernel.id, project=kernel.rights.project
+                "kernel.end",
+                actor=owner.person,
+                role="operator",
+                kernel=kernel.id,
+                project=kernel.rights.project or None,
             )
         self._remove(kernel, "stopped")
 
@@ -355,7 +359,7 @@ class Kernels:
             outcome=outcome,
             role=kernel.rights.role,
             reason=reason,
-            project=kernel.rights.project,
+            project=kernel.rights.project or None,
             session=kernel.plan.session or None,
             kernel=kernel.id,
             detail=detail,

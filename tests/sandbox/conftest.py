@@ -38,6 +38,7 @@ class FarSide:
             members={"rosa": "researcher", "rita": "researcher"},
         ),
     )
+    engaged: tuple[registry.Engagement, ...] = ()
     executions: list[tuple[str, str | None]] = field(default_factory=list)
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     objects: tuple[str, ...] = ("tables/patients",)
@@ -48,6 +49,9 @@ class FarSide:
     def projects_of(self, message: registry.ProjectsOf, _: Any) -> registry.ProjectList:
         service = message.person.startswith("service:")
         return registry.ProjectList(projects=tuple(p for p in self.projects if service or message.person in p.members))
+
+    def engagements_of(self, message: registry.AskEngagements, _: Any) -> registry.EngagementList:
+        return registry.EngagementList(engagements=tuple(one for one in self.engaged if one.expert == message.person))
 
     def open_lease(self, message: broker.OpenListener, _: Any) -> broker.Listener:
         path = Path(message.directory) / "lease.sock"
@@ -149,7 +153,7 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
     mode = 0o666
     log = Log("far")
     tables: dict[str, dict[type[Any], Callable[[Any, Any], Any]]] = {
-        "registryd": {registry.ProjectsOf: far.projects_of},
+        "registryd": {registry.ProjectsOf: far.projects_of, registry.AskEngagements: far.engagements_of},
         "brokerd": {
             broker.OpenListener: far.open_lease,
             broker.CloseListener: far.close_listener,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from enclave.core.errors import ConflictError, DeniedError, InvalidError
-from enclave.sandbox.kernel_rights import choose
+from enclave.sandbox.kernel_rights import choose, choose_engagement
 from enclave.sandbox.places import person_folder
 from enclave.sandbox.uids import Uids
 from enclave.server.provisioner import notebook_path
-from enclave.wire.messages.registry import Project
+from enclave.wire.messages.registry import Engagement, Project
 
 A, B = (Project(name=name, title="", purpose="", state="open", members={}) for name in ("alpha", "beta"))
 
@@ -59,3 +59,18 @@ def test_a_service_has_a_folder_of_its_own() -> None:
     assert person_folder("service:reports") == "service_reports"
     with pytest.raises(InvalidError):
         person_folder("../x")
+
+
+def test_an_engagement_counts_in_its_datasets_folder_or_when_there_is_no_project() -> None:
+    first, later, other = (
+        Engagement(
+            expert="edgar", dataset=dataset, version=1, content_root="", certificate="", until=f"{year}-01-01T00:00:00Z"
+        )
+        for dataset, year in (("ct", 2027), ("ct", 2028), ("mr", 2029))
+    )
+    everything = (first, later, other)
+    assert choose_engagement(everything, alone=True, path="x.ipynb") is other
+    assert choose_engagement(everything, alone=True, path="ct/x.ipynb") is later
+    assert choose_engagement(everything, alone=False, path="ct/x.ipynb") is later
+    assert choose_engagement(everything, alone=False, path="x.ipynb") is None
+    assert choose_engagement((), alone=True, path="ct/x.ipynb") is None

@@ -193,7 +193,7 @@ class Journal:
             role=own.role,
             outcome=outcome,
             reason=reason,
-            project=own.project,
+            project=own.project or None,
             session=own.session or None,
             kernel=own.kernel,
             cell=cell,

@@ -1,0 +1,46 @@
+"""What the launcher hears from the registry about an expert who wants to look at a candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.core.errors import DeniedError
+from enclave.sandbox.kernel_rights import Rights, kernel_rights
+from enclave.sandbox.owner import Owner
+from enclave.wire.client import WireClient
+from enclave.wire.messages import registry as m
+
+
+def _rights(stand: Any, person: str) -> Rights:
+    owner = Owner(id="0" * 32, person=person, front=Path("front"), view="view")
+    client = WireClient(stand.auditd.home.socket("registryd"))
+    return kernel_rights(client, owner=owner, project=None, path="look.ipynb", at=stand.clock.now())
+
+
+def _reason(stand: Any, person: str) -> str:
+    with pytest.raises(DeniedError) as refused:
+        _rights(stand, person)
+    return refused.value.code
+
+
+def test_an_expert_may_start_a_kernel_from_the_assessments_begin_to_its_end(stand: Any) -> None:
+    stand.make_project()
+    stand.make_candidate()
+    draft = stand.draft()
+    assert _reason(stand, "edgar") == "not_a_member"
+    stand.ask(m.BeginAssessment(token="t-edgar", id=draft.id))
+    assert _rights(stand, "edgar") == Rights("", "expert")
+    assert _rights(stand, "rosa") == Rights("demo", "researcher")
+    assert _reason(stand, "stella") == "not_a_member"
+    stand.sign(draft)
+    assert _reason(stand, "edgar") == "not_a_member"
+
+
+def test_an_assessment_that_takes_too_long_ends_the_right(stand: Any) -> None:
+    stand.make_candidate()
+    stand.ask(m.BeginAssessment(token="t-edgar", id=stand.draft().id))
+    stand.clock.pass_(days=31)
+    assert _reason(stand, "edgar") == "engagement_over"
