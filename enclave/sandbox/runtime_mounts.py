@@ -102,10 +102,6 @@ def _enter(found: Installation, home: Home) -> Runtime:
     host = _bound_env(found.host_env, neutral / "env")
     kernel = _bound_env(found.kernel_env, neutral / "kernel-env")
     packages = {name: _bound(path, neutral / "src" / name) for name, path in found.packages.items()}
-    bwrap = found.bwrap
-    if not under_usr(bwrap):
-        wheel = _bound(bwrap.parent.parent.parent, neutral / "bubblewrap")  # with the library folder beside it
-        bwrap = wheel / bwrap.relative_to(bwrap.parent.parent.parent)
     run = neutral / "run"
     run.mkdir()
     bind(home.run_dir, run, read_only=False)
@@ -118,7 +114,7 @@ def _enter(found: Installation, home: Home) -> Runtime:
     (host / "pyvenv.cfg").write_text(f"home = {base}/bin\ninclude-system-site-packages = false\n", "utf-8")
     return Runtime(
         drops=True,
-        bwrap=bwrap,
+        bwrap=_bound_bwrap(found.bwrap, neutral),
         bwrap_version=found.bwrap_version,
         environment_id=found.environment_id,
         base=base,
@@ -133,6 +129,13 @@ def _enter(found: Installation, home: Home) -> Runtime:
         neutral=neutral,
         home=home,
     )
+
+
+def _bound_bwrap(bwrap: Path, neutral: Path) -> Path:
+    if under_usr(bwrap):
+        return bwrap
+    packages = bwrap.parent.parent.parent  # the wheel keeps its library in a folder beside its package
+    return _bound(packages, neutral / "bubblewrap") / bwrap.relative_to(packages)
 
 
 def neutral_path(home: Home) -> Path:

@@ -155,22 +155,11 @@ def start(
     words = options(spec, runtime, seccomp_fd=rules, info_fd=info_write, block_fd=block_read)
     args = _sealed_memory("options", b"".join(word.encode() + b"\0" for word in words))
     argv = command(spec, runtime, args_fd=args)
-
-    def born() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            argv,
-            env={},
-            cwd="/",
-            stdin=streams.stdin,
-            stdout=streams.stdout,
-            stderr=complaint_write if streams.stderr is None else streams.stderr,
-            pass_fds=(info_write, block_read, rules, args, *streams.descriptors),
-            **user.popen(),
-        )
-
+    inherited = (info_write, block_read, rules, args, *streams.descriptors)
+    stderr = complaint_write if streams.stderr is None else streams.stderr
     try:
         try:
-            process = births.run(born)
+            process = births.run(lambda: _spawn(argv, user, streams, stderr=stderr, inherited=inherited))
         finally:
             for fd in (info_write, block_read, complaint_write, rules, args):
                 os.close(fd)
@@ -186,6 +175,21 @@ def start(
             _drain(complaint_read)
         else:
             os.close(complaint_read)
+
+
+def _spawn(
+    argv: Sequence[str], user: HostUser, streams: Streams, *, stderr: int | IO[bytes], inherited: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        env={},
+        cwd="/",
+        stdin=streams.stdin,
+        stdout=streams.stdout,
+        stderr=stderr,
+        pass_fds=inherited,
+        **user.popen(),
+    )
 
 
 def start_host_process(

@@ -268,6 +268,7 @@ def test_a_dead_tap_takes_the_kernel_along_and_a_restart_brings_both_back(stand:
     assert "tap" in ask.call(launcher.PollKernel(kernel=notebook.kernel)).reason
     notebook.manager.restart_kernel(now=True)
     notebook.client.stop_channels()
+    notebook.client = notebook.manager.blocking_client()
     notebook.client.start_channels()
     notebook.client.wait_for_ready(timeout=20)
     assert notebook.run("print(1)")[1] == "1\n"

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ import pytest
 
 from enclave.wire.messages import launcher
 
+SCOPES = ["access:servers!server=rosa/"]
 pytestmark = pytest.mark.slow
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = json.dumps({"version": "6.1.1", "name": "rosa", "kind": "user", "groups": [], "scopes": []}).encode()
+        body = json.dumps({"version": "6.1.1", "name": "rosa", "kind": "user", "groups": [], "scopes": SCOPES}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -50,6 +52,23 @@ def _get(path: str, url: str) -> tuple[int, bytes]:
     connection.request("GET", url)
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def _as_server(stand: Any) -> socket.socket:
+    """A connection to the server's own socket, as only its gate has one."""
+    (path,) = stand.home.run_dir.glob("servers/*/inner/server.sock")
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(20)
+    sock.connect(str(path))
+    return sock
+
+
+def _post(stand: Any, url: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = _as_server(stand)
+    connection.request("POST", url, json.dumps(body), headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
 
 
 def _start(stand: Any, hub: str) -> tuple[str, str]:
@@ -95,3 +114,87 @@ def test_a_server_answers_through_its_gate_and_leaves_nothing_behind(stand: Any,
     outcomes = [event["outcome"] for event in stand.ledger.events(kind="server.start")]
     assert outcomes == ["intent", "ok"]
     assert not Path(gate).exists()
+
+
+def test_a_notebook_in_the_server_runs_in_a_tapped_kernel_of_its_person(stand: Any, hub: str) -> None:
+    """The whole way as JupyterLab goes it: REST to start, websocket to run."""
+    import websocket
+
+    server, _ = _start(stand, hub)
+    headers = {"Authorization": "token " + "t" * 32, "Content-Type": "application/json"}
+    assert _post(stand, "/user/rosa/api/kernels", {"name": "somebody-elses"}, headers)[0] >= 400
+    status, made = _post(stand, "/user/rosa/api/kernels", {"name": "enclave-python"}, headers)
+    assert status == 201, made
+    (info,) = stand.client.call(launcher.ListKernels()).kernels
+    assert (info.person, info.project) == ("rosa", "demo")
+    channel = websocket.create_connection(
+        f"ws://localhost/user/rosa/api/kernels/{made['id']}/channels",
+        socket=_as_server(stand),
+        header=["Authorization: token " + "t" * 32],
+    )
+    content = {"code": "import os; print(os.getuid(), os.listdir('/home/person'))", "silent": False}
+    header = {"msg_id": "1", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3"}
+    request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    channel.send(json.dumps(request))
+    text = ""
+    while not text:
+        message = json.loads(channel.recv())
+        if message["msg_type"] == "stream":
+            text = message["content"]["text"]
+    channel.close()
+    assert text.startswith("1000 ")
+    assert "code" in text
+    events = stand.ledger.events(kind="cell.execute", actor="rosa")
+    assert events[0]["outcome"] == "intent"
+    running = stand.descendants()
+    stand.client.call(launcher.StopServer(server=server), timeout_s=20)
+    assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_the_servers_token_stands_in_no_command_line(stand: Any, hub: str) -> None:
+    _start(stand, hub)
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in stand.descendants()]
+    assert lines
+    assert not [line for line in lines if b"t" * 32 in line]
+
+
+_LOOK = """
+import json, os, stat
+found = {"sockets": [], "keys": [], "pids": sorted(int(p) for p in os.listdir("/proc") if p.isdigit())}
+for top in ("/run", "/tmp", "/home", "/etc", "/dev"):
+    for folder, _, files in os.walk(top):
+        for name in files:
+            path = os.path.join(folder, name)
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                found["sockets"].append(path)
+            own = not folder.startswith("/run/enclave-runtime")  # packages bring test keys of their own
+            if own and (name.endswith((".key", ".seg", ".duckdb")) or name == "enclave.toml"):
+                found["keys"].append(path)
+found["top"] = sorted(os.listdir("/"))
+found["net"] = len(open("/proc/net/route").readlines()) - 1
+print(json.dumps(found))
+"""
+
+
+def test_code_run_as_the_server_finds_no_key_no_ledger_no_other_socket_and_no_other_process(
+    stand: Any, hub: str
+) -> None:
+    _start(stand, hub)
+    inside = [pid for pid in stand.descendants() if Path(f"/proc/{pid}/cwd").resolve() == Path("/home/person/code")]
+    enter = ["nsenter", f"--target={inside[0]}", "--user", "--mount", "--pid", "--net", "--ipc", "--uts"]
+    done = subprocess.run(
+        [*enter, "--setuid=1000", "--setgid=1000", "/run/enclave-runtime/env/bin/python", "-P", "-c", _LOOK],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env={},
+    )
+    found = json.loads(done.stdout)
+    doors = {"/run/enclave/hub.sock", "/run/enclave/launcher.sock", "/run/enclave/server.sock"}
+    assert set(found["sockets"]) == doors
+    assert found["keys"] == []
+    assert found["net"] == 0
+    assert len(found["pids"]) <= 3  # pid 1, the server, this look
+    assert set(found["top"]) <= {"bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run",
+                                 "sbin", "tmp", "usr"}  # fmt: skip

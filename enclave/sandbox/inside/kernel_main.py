@@ -9,10 +9,8 @@ from typing import Any
 _ZMQ_SNDHWM = 23  # zmq.h; 0 = wait rather than drop
 
 
-def main() -> None:
-    """``kernel_main.py CONNECTION_FILE``"""
-    connection_file = sys.argv[1]
-    os.setpgid(0, 0)  # an interrupt goes to this group, which must not hold pid 1
+def app_class() -> Any:
+    """The kernel's application; imported late, for the limits come first."""
     from ipykernel.kernelapp import IPKernelApp
 
     class SandboxedKernelApp(IPKernelApp):
@@ -39,8 +37,15 @@ def main() -> None:
         def log_connection_info(self) -> None:
             """Says nothing: the connection is nobody's business in here."""
 
+    return SandboxedKernelApp
+
+
+def main() -> None:
+    """``kernel_main.py CONNECTION_FILE``"""
+    connection_file = sys.argv[1]
+    os.setpgid(0, 0)  # an interrupt goes to this group, which must not hold pid 1
     sys.argv = ["ipykernel", "-f", connection_file]
-    app = SandboxedKernelApp.instance()
+    app = app_class().instance()
     app.initialize(
         [
             "-f",
