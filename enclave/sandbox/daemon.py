@@ -25,7 +25,7 @@ from enclave.sandbox.debts import Debts
 from enclave.sandbox.kernels import Kernels
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir, short
-from enclave.sandbox.runtime_mounts import Runtime
+from enclave.sandbox.runtime_mounts import Runtime, release
 from enclave.sandbox.sandboxed import Births
 from enclave.sandbox.servers import Servers
 from enclave.sandbox.settings import LauncherSettings
@@ -109,6 +109,7 @@ class LauncherDaemon:
         self._debts.close()
         self._audit.close()
         self._births.close()
+        release(self._places.runtime)
 
     # ── sockets bound to a person ───────────────────────────────────────────
 

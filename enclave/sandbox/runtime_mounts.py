@@ -7,6 +7,7 @@ namespace sees these mounts, and no mode of the checkout changes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -19,6 +20,7 @@ from enclave.runtime.home import Home, ensure_private_dir
 from enclave.sandbox.installation import Installation
 
 _CLONE_NEWNS = 0x00020000
+_MNT_DETACH = 2
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 _ENV_PARTS = ("lib", "share", "etc")
 _ETC = {
@@ -65,6 +67,14 @@ class Runtime:
 def prepare(installation: Installation, home: Home) -> Runtime:
     """The runtime for this process. Under root this must be called from a process that has one thread yet."""
     return _enter(installation, home) if os.getuid() == 0 else _as_it_is(installation, home)
+
+
+def release(runtime: Runtime) -> None:
+    """Takes root's neutral folder away again; what still runs on it keeps it until it ends."""
+    if runtime.neutral is not None:
+        ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(runtime.neutral), _MNT_DETACH)
+        with contextlib.suppress(OSError):
+            runtime.neutral.rmdir()
 
 
 def _as_it_is(found: Installation, home: Home) -> Runtime:

@@ -19,7 +19,7 @@ from enclave.sandbox import cgroups, kernel_process
 from enclave.sandbox.installation import find_installation
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir
-from enclave.sandbox.runtime_mounts import Runtime, prepare
+from enclave.sandbox.runtime_mounts import Runtime, prepare, release
 from enclave.sandbox.sandboxed import Births, Sandbox
 from enclave.sandbox.seccomp import load_calls
 from enclave.sandbox.settings import LauncherSettings
@@ -63,6 +63,7 @@ def run_selftest() -> SelfTest:
         with _host_side(runtime) as facts, _kernel(runtime) as (sandbox, connection, limits):
             rows = _ask(connection, facts)
             rows.append(_host_uid(sandbox))
+        release(runtime)
         version = ".".join(map(str, runtime.bwrap_version))
         escapes = sum(not row["ok"] for row in rows)
         return SelfTest(tuple(rows), escapes, f"bubblewrap {version}, seccomp, {limits}")

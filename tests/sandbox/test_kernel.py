@@ -200,6 +200,7 @@ def test_end_kernel_kills_at_once_and_says_why(stand: Any, notebook: Any) -> Non
     assert _wait(lambda: _outcomes(stand) == ["intent", "failed"])
 
 
+@pytest.mark.slow
 def test_a_kernel_that_eats_memory_ends_with_a_reason(stand: Any, notebook: Any) -> None:
     if stand.limits() == "rlimits":
         reply, _ = notebook.run("b = bytearray(6 << 30)")
@@ -274,6 +275,7 @@ def test_a_dead_tap_takes_the_kernel_along_and_a_restart_brings_both_back(stand:
     assert notebook.run("print(1)")[1] == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.row("S7.3")
 @pytest.mark.parametrize("launcher_settings", ["[launcher.kernel]\nidle_s = 2.0\n"])
 def test_an_unused_kernel_is_given_back(stand: Any, notebook: Any) -> None:
