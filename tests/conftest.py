@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import remove_run_folders
 
 from enclave.audit.client import AuditClient
 from enclave.audit.daemon import AuditDaemon
@@ -74,6 +75,22 @@ def make_home(root: Path) -> Home:
     new_symmetric(home.key_file("audit-body"))
     new_symmetric(home.key_file("audit-store"))
     return home
+
+
+@pytest.fixture(autouse=True)
+def _no_run_folder_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the homes of one test left below /tmp goes when everything else of it has ended."""
+    yield
+    folder = getattr(request.node, "funcargs", {}).get("tmp_path")
+    if folder is not None:
+        remove_run_folders(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_run_folder_stays_of_shared_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same for homes that several tests share."""
+    yield
+    remove_run_folders(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

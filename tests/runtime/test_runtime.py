@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from run_folders import remove_run_folders
 
 from enclave.core.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from enclave.runtime.home import HOME_FORMAT, Home, PeerSettings, daemon_uids, ensure_private_dir, home_from
@@ -115,3 +116,14 @@ def test_a_daemon_says_ready_and_closes_on_a_signal(tmp_path, number):
     assert child.returncode == 0
     assert out == b"closed\n"
     assert [json.loads(line)["event"] for line in err.splitlines()] == ["ready", "stopped"]
+
+
+def test_the_run_folder_of_a_tests_home_goes_with_it(tmp_path: Path) -> None:
+    home, other = Home(tmp_path / ("x" * 60) / "home"), Home(tmp_path / ("x" * 60) / "other")
+    for one in (home, other):
+        one.root.mkdir(parents=True)
+        ensure_private_dir(one.run_dir)
+    remove_run_folders(home.root)
+    assert (home.run_dir.exists(), other.run_dir.exists()) == (False, True)
+    remove_run_folders(tmp_path)
+    assert not other.run_dir.exists()
