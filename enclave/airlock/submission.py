@@ -33,7 +33,7 @@ from enclave.wire.messages.airlock import (
     SubmitListener,
 )
 from enclave.wire.messages.schema import Done
-from enclave.wire.peer import Call, WireServer
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, WireServer
 
 SOCKET_NAME: Final = "submit.sock"
 
@@ -229,6 +229,7 @@ class Submissions:
             log=self._log,
             allowed_uids=frozenset({record.uid}),
             mode=0o600 if record.uid == os.getuid() else 0o666,  # SO_PEERCRED decides, not the mode
+            max_connections=MAX_OF_ONE_SANDBOX,
             max_descriptors=MAX_DESCRIPTORS,  # so that too many files get our words, not a closed connection
         )
         binding.server.start()

@@ -42,7 +42,7 @@ from enclave.wire.messages.broker import (
 )
 from enclave.wire.messages.registry import LeaseFacts
 from enclave.wire.messages.schema import Done
-from enclave.wire.peer import Call, Handler, WireServer
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Handler, WireServer
 
 OPERATOR = "operator"
 
@@ -194,7 +194,9 @@ class BrokerDaemon:
         path = Path(session.identity.directory) / "lease.sock"
         handlers = Desk(session, self._shared).handlers()
         # Any uid may connect: the desk itself compares it, so that the attempt of another one is in the ledger.
-        listener = WireServer(path, handlers, log=self._log, allowed_uids=None, mode=0o666)
+        listener = WireServer(
+            path, handlers, log=self._log, allowed_uids=None, mode=0o666, max_connections=MAX_OF_ONE_SANDBOX
+        )
         listener.start()
         self._sessions[session.identity.kernel] = (session, listener)
         return listener

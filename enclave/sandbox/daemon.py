@@ -33,7 +33,7 @@ from enclave.sandbox.uids import Uids
 from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages import launcher
 from enclave.wire.messages.schema import Done
-from enclave.wire.peer import Call, Peer, WireServer
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Peer, WireServer
 
 MAX_CHECK_FILES = 64
 
@@ -144,7 +144,9 @@ class LauncherDaemon:
             launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel),
             launcher.ListOwnKernels: lambda _m, _c: kernels.list(owner=owner),
         }
-        server = WireServer(path, handlers, log=self._log, allowed_uids=uids, mode=0o666)
+        server = WireServer(
+            path, handlers, log=self._log, allowed_uids=uids, mode=0o666, max_connections=MAX_OF_ONE_SANDBOX
+        )
         server.start()
         return server
 

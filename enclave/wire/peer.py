@@ -22,6 +22,8 @@ _UCRED = struct.Struct("3i")
 FRAME_TIMEOUT_S = 600.0
 STRANGER_TIMEOUT_S = 5.0
 ACCEPT_PAUSE_S = 0.1
+MAX_CONNECTIONS = 1024
+MAX_OF_ONE_SANDBOX = 64  # on a socket that belongs to one kernel or server, whose code may be hostile
 MAX_MESSAGE = 4000
 
 
@@ -61,8 +63,8 @@ class WireServer:
 
     ``handlers`` maps request classes to functions ``(message, call) -> reply message or Reply``.
     ``allowed_uids`` None means that whoever can open the socket may ask: use it only for sockets whose
-    path is itself the identity. An error of ours is sent back; any other becomes ``unexpected`` and is logged
-    by class and place only.
+    path is itself the identity. Beyond ``max_connections`` at once a further one is closed. An error of ours is
+    sent back; any other becomes ``unexpected`` and is logged by class and place only.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class WireServer:
         allowed_uids: frozenset[int] | None,
         mode: int = 0o600,
         max_descriptors: int = 0,
+        max_connections: int = MAX_CONNECTIONS,
         on_close: Callable[[Peer], None] | None = None,
     ) -> None:
         self.path = path
@@ -81,6 +84,7 @@ class WireServer:
         self._log = log
         self._allowed = allowed_uids
         self._max_descriptors = max_descriptors
+        self._max_connections = max_connections
         self._on_close = on_close
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
@@ -116,6 +120,9 @@ class WireServer:
                 if self._closed:
                     sock.close()
                     return
+                if len(self._open) >= self._max_connections:
+                    sock.close()  # each costs a thread and a descriptor of ours, which others need too
+                    continue
                 self._open.add(sock)
                 self._count += 1
                 number = self._count

@@ -335,3 +335,26 @@ def test_a_path_too_long_for_a_socket_is_named(tmp_path):
 
 def test_encoding_is_canonical():
     assert encode({"b": 1, "a": "é"}) == '{"a":"é","b":1}'.encode()
+
+
+def test_connections_beyond_the_limit_are_closed_and_cost_nothing(tmp_path):
+    server = WireServer(
+        tmp_path / "s", {Echo: lambda m, _: Echoed(text=m.text)}, log=Log("t"), allowed_uids=None, max_connections=4
+    )
+    server.start()
+    threads = threading.active_count()
+    held = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+    for sock in held:
+        sock.connect(str(tmp_path / "s"))
+    assert held[-1].recv(1) == b""
+    assert threading.active_count() <= threads + 4
+    for sock in held:
+        sock.close()
+    end = time.monotonic() + 5
+    with contextlib.closing(WireClient(tmp_path / "s")) as client:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                assert client.call(Echo(text="again")).text == "again"
+                break
+            assert time.monotonic() < end
+    server.close()
