@@ -7,23 +7,18 @@ commands of `enclave` use. Asking again does only what is still missing.
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from enclave.cli.demo_people import token_for
 from enclave.cli.determination import expert_signature, trust_key
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
-from enclave.core.ids import VersionName
 from enclave.deid.synthetic.cohort import generate_cohort
-from enclave.determination.certificate import certificate_text, encode
-from enclave.determination.drafting import draft_certificate, parse_draft_config
+from enclave.determination.certificate import encode
 from enclave.keys.files import new_ed25519
 from enclave.keys.uri import file_uri
-from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, ensure_private_dir
 from enclave.wire.client import WireClient
 from enclave.wire.messages import intake, registry
@@ -31,8 +26,6 @@ from enclave.wire.messages import intake, registry
 DATASET = "demo-ct"
 PROJECT = "demo"
 RECIPE = "demo"
-EVIDENCE = ("counts", "deidentification", "results", "quality", "methods", "column_roles")
-DETERMINATION = Path(__file__).with_name("demo_determination.toml")
 SEED = 20261122
 INTAKE_TIMEOUT_S = 600.0
 
@@ -109,26 +102,17 @@ class Story:
         return candidate
 
     def determine(self, version: registry.Version) -> None:
-        """Stella drafts the determination; edgar looks at it and signs it with his own key."""
-        key = expert_key(self._home)
-        config, free = parse_draft_config(DETERMINATION.read_text("utf-8"))
-        certificate = draft_certificate(
-            config,
-            free,
-            certificate_id=secrets.token_hex(16),
-            name=VersionName(version.dataset, version.version),
-            content_root=version.content_root,
-            steward="stella",
-            evidence=evidence_of(version),
-            at=SystemClock().now(),
-        )
-        text = certificate_text(certificate)
-        draft = self._registry.call(
-            registry.DraftDetermination(token=token_for(self._home, "stella"), text=text.decode("utf-8"))
-        )
+        """Edgar finds the determination that intake drafted, assesses, and signs it with his own key."""
         edgar = token_for(self._home, "edgar")
-        self._registry.call(registry.BeginAssessment(token=edgar, id=draft.id))
-        _, signature = expert_signature(file_uri(key), text)
+        drafts = self._registry.call(
+            registry.ListDeterminations(token=edgar, dataset=version.dataset, version=version.version)
+        ).certificates
+        draft = next((one for one in drafts if one.state in ("draft", "under_assessment")), None)
+        if draft is None:
+            raise NotFoundError("determination: wanted the draft that intake made for the candidate, got none")
+        if draft.state == "draft":
+            self._registry.call(registry.BeginAssessment(token=edgar, id=draft.id))
+        _, signature = expert_signature(file_uri(expert_key(self._home)), draft.text.encode("utf-8"))
         self._registry.call(registry.SubmitSignature(token=edgar, id=draft.id, signature=encode(signature)))
         self._tell("edgar, the expert, signed the determination with a key of his own")
 
@@ -189,8 +173,3 @@ def expert_key(home: Home) -> Path:
         public_key = new_ed25519(path)
         trust_key(home, public_key=public_key, principal="edgar", name="Edgar Demo", demo=True)
     return path
-
-
-def evidence_of(version: registry.Version) -> dict[str, Any]:
-    """What intake measured, as far as a determination has a section for it."""
-    return {name: version.summary[name] for name in EVIDENCE if name in version.summary}

@@ -15,6 +15,7 @@ from enclave.core.clock import Clock, format_time
 from enclave.core.errors import DeniedError, EnclaveError, InvalidError
 from enclave.core.ids import check_name
 from enclave.intake.batches import BatchRegister
+from enclave.intake.drafting import DraftTerms
 from enclave.intake.pipeline import ACTOR, Pipeline
 from enclave.intake.recipe import IntakeRecipe, read_intake_recipe
 from enclave.intake.settings import IntakeSettings
@@ -166,7 +167,7 @@ class IntakeDaemon:
         for batch in self._register.unfinished():
             if batch.version is not None:
                 try:
-                    self._pipeline.resume_registration(batch)
+                    self._pipeline.resume_registration(batch, terms=self._terms_of(batch))
                 except EnclaveError as error:
                     self._log.warning("registration after a restart failed", batch=batch.id, code=error.code)
                 continue
@@ -183,3 +184,10 @@ class IntakeDaemon:
             self._register.change(
                 batch.id, state="failed", message="Interrupted by a restart of intake; nothing was kept. Add it again."
             )
+
+    def _terms_of(self, batch: Batch) -> DraftTerms | None:
+        try:
+            return read_intake_recipe(batch.recipe, folder=self._settings.recipes_dir).determination
+        except EnclaveError as error:
+            self._log.warning("recipe gone; no determination drafted", batch=batch.id, code=error.code)
+            return None

@@ -24,6 +24,7 @@ from enclave.deid.job import JobResult, JobSpec, run_job
 from enclave.deid.keyring import Keyring, open_keyring
 from enclave.deid.tables import CleanTable
 from enclave.intake.batches import BatchRegister
+from enclave.intake.drafting import DraftTerms, draft_text
 from enclave.intake.recipe import IntakeRecipe
 from enclave.intake.series import Collected, collect_series
 from enclave.intake.summary import evidence
@@ -37,7 +38,7 @@ from enclave.sealed.store import SealedStore
 from enclave.sealed.writer import PlainObject, SealedVersion, seal_version
 from enclave.wire.client import WireClient
 from enclave.wire.messages.intake import Batch
-from enclave.wire.messages.registry import RegisterCandidate
+from enclave.wire.messages.registry import ProposeDetermination, RegisterCandidate
 from enclave.wire.messages.vault import StoreMap
 
 ACTOR = "service:intake"
@@ -76,10 +77,11 @@ class Pipeline:
         """Where the de-identified files of one batch stand until they are sealed."""
         return self.home.state("identified") / "work" / batch_id
 
-    def resume_registration(self, batch: Batch) -> None:
-        """A batch that was sealed when the process died: registers what stands in its record."""
-        self._register(batch, batch.summary["content_root"], batch.summary, version=batch.version or 0)
-        self.register.change(batch.id, state="sealed", progress=1.0, message="Registered after a restart.")
+    def resume_registration(self, batch: Batch, *, terms: DraftTerms | None) -> None:
+        """A batch that was sealed when the process died: registers what stands in its record, and drafts."""
+        self._register(batch)
+        message = " ".join(filter(None, ("Registered after a restart.", self._draft(batch, terms))))
+        self.register.change(batch.id, state="sealed", progress=1.0, message=message)
 
     def _fail(self, batch: Batch, message: str) -> None:
         if self.register.get(batch.id).version is None:
@@ -100,8 +102,9 @@ class Pipeline:
         summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
         sealed = self._seal(batch, [*_table_objects(tables, series), *series.objects], summary)
         shutil.rmtree(work, ignore_errors=True)  # before anybody is told that it is sealed
-        self._register(batch, sealed.content_root, summary, version=sealed.version)
-        self.register.change(batch.id, state="sealed", progress=1.0)
+        done = self.register.get(batch.id)
+        self._register(done)
+        self.register.change(batch.id, state="sealed", progress=1.0, message=self._draft(done, recipe.determination))
         self.notes.info("batch sealed", batch=batch.id, dataset=batch.dataset, version=sealed.version)
 
     # ── de-identify ─────────────────────────────────────────────────────────
@@ -188,14 +191,34 @@ class Pipeline:
             done.update(objects=sealed.objects, bytes=sealed.bytes, content_root=sealed.content_root)
         return sealed
 
-    def _register(self, batch: Batch, content_root: str, summary: dict[str, Any], *, version: int) -> None:
-        message = RegisterCandidate(
-            dataset=batch.dataset,
-            version=version,
-            content_root=content_root,
-            summary=summary,
-            steward=batch.submitted_by,
+    def _register(self, batch: Batch) -> None:
+        """Tells the registry of the candidate; the batch's record holds its version and content root."""
+        self._tell_registry(
+            RegisterCandidate(
+                dataset=batch.dataset,
+                version=batch.version or 0,
+                content_root=batch.summary["content_root"],
+                summary=batch.summary,
+                steward=batch.submitted_by,
+            )
         )
+
+    def _draft(self, batch: Batch, terms: DraftTerms | None) -> str:
+        """Proposes the determination and returns what went wrong; a candidate without one is still a candidate."""
+        if terms is None:
+            return ""
+        root, version = batch.summary["content_root"], batch.version or 0
+        try:
+            text = draft_text(terms, batch, content_root=root, version=version, at=self.clock.now())
+            self._tell_registry(ProposeDetermination(text=text))
+        except EnclaveError as error:
+            if isinstance(error, ConflictError) and error.code == error.family:
+                return ""  # proposed already, before a restart or a lost answer
+            self.notes.warning("determination not drafted", batch=batch.id, code=error.code)
+            return f"The determination was not drafted: {error.message}. Use `enclave determination draft`."
+        return ""
+
+    def _tell_registry(self, message: Any) -> None:
         for pause_s in (*_PAUSES_S, None):
             try:
                 self.registry.call(message, timeout_s=30)

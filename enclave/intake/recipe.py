@@ -12,6 +12,7 @@ from enclave.core.errors import InvalidError, NotFoundError
 from enclave.core.ids import check_name
 from enclave.core.settings import build
 from enclave.deid.recipe import Recipe, build_recipe
+from enclave.intake.drafting import DeterminationSpec, DraftTerms, read_draft_terms
 from enclave.risk.config import RiskConfig
 from enclave.risk.engine import load_config
 
@@ -32,6 +33,7 @@ class IntakeRecipe:
     deid: Recipe
     risk_table: str
     risk: RiskConfig
+    determination: DraftTerms | None = None  # without it somebody drafts by hand
 
 
 def read_intake_recipe(name: str, *, folder: str = "") -> IntakeRecipe:
@@ -45,6 +47,7 @@ def read_intake_recipe(name: str, *, folder: str = "") -> IntakeRecipe:
     if not isinstance(part, dict):
         raise InvalidError(f"recipe {name}: wanted a table [risk] (intake measures what it seals), got none")
     spec = build(RiskSpec, part, where="risk")
+    determination = document.pop("determination", None)
     deid = build_recipe(document)
     if not deid.pixels_cleaned:
         raise InvalidError(
@@ -58,7 +61,15 @@ def read_intake_recipe(name: str, *, folder: str = "") -> IntakeRecipe:
         raise InvalidError(f"recipe {name}: wanted [risk] table among [tables] with a link column, got another")
     risk = load_config(path.parent / spec.config)
     _check_measured(name, deid, spec.table, risk)
-    return IntakeRecipe(name, deid, spec.table, risk)
+    return IntakeRecipe(name, deid, spec.table, risk, _draft_terms(name, determination, path.parent))
+
+
+def _draft_terms(name: str, part: Any, folder: Path) -> DraftTerms | None:
+    if part is None:
+        return None
+    if not isinstance(part, dict):
+        raise InvalidError(f"recipe {name}: wanted [determination] as a table, got something else")
+    return read_draft_terms(folder / build(DeterminationSpec, part, where="determination").config)
 
 
 def _check_measured(name: str, deid: Recipe, table: str, risk: RiskConfig) -> None:

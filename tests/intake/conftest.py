@@ -12,6 +12,7 @@ import pytest
 
 from enclave.core.errors import ConflictError, DeniedError
 from enclave.deid.synthetic.cohort import Planted, generate_cohort
+from enclave.determination.certificate import parse_certificate
 from enclave.intake.daemon import IntakeDaemon
 from enclave.keys.files import new_symmetric, new_x25519
 from enclave.policy.model import Actor
@@ -20,7 +21,7 @@ from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.intake import AddBatch, Batch, ShowBatch
-from enclave.wire.messages.registry import RegisterCandidate, Version
+from enclave.wire.messages.registry import Certificate, ProposeDetermination, RegisterCandidate, Version
 from enclave.wire.peer import WireServer
 
 PEOPLE = {
@@ -39,22 +40,35 @@ def resolve(token: str) -> Actor:
 
 @dataclass
 class RegistryStandIn:
-    """Answers ``version.register`` as the registry does: once per version, the same again is fine."""
+    """Answers ``version.register`` as the registry does: once per version, the same again is fine.
+
+    Of ``determination.propose`` it keeps the texts, each id once; ``refusal`` is raised instead when there is one.
+    """
 
     home: Home
     registered: list[RegisterCandidate] = field(default_factory=list)
+    proposed: dict[str, str] = field(default_factory=dict)
+    refusal: Exception | None = None
     server: WireServer | None = None
 
     def start(self) -> None:
-        self.server = WireServer(
-            self.home.socket("registryd"), {RegisterCandidate: self._register}, log=Log("registryd"), allowed_uids=None
-        )
+        handlers = {RegisterCandidate: self._register, ProposeDetermination: self._propose}
+        self.server = WireServer(self.home.socket("registryd"), handlers, log=Log("registryd"), allowed_uids=None)
         self.server.start()
 
     def stop(self) -> None:
         if self.server is not None:
             self.server.close()
             self.server = None
+
+    def _propose(self, message: ProposeDetermination, _call: Any) -> Certificate:
+        if self.refusal is not None:
+            raise self.refusal
+        found = parse_certificate(message.text.encode())
+        if found.id in self.proposed:
+            raise ConflictError("registry: exists already")
+        self.proposed[found.id] = message.text
+        return Certificate(id=found.id, state="draft", text=message.text, digest="")
 
     def _register(self, message: RegisterCandidate, _call: Any) -> Version:
         for known in self.registered:

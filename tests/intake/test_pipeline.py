@@ -184,6 +184,7 @@ def test_a_batch_that_was_sealed_before_a_restart_is_registered_after_it(
     stand.start()
     assert stand.ask(ShowBatch(token="stella-token", id=batch.id)).state == "sealed"
     assert [r.version for r in stand.registry.registered] == [1]
+    assert len(stand.registry.proposed) == 1
 
 
 def test_what_is_sealed_can_be_read_as_tables_and_arrays(stand: Any, cohort: tuple[Path, Planted]) -> None:
