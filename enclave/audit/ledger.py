@@ -82,6 +82,14 @@ class Ledger:
         trim_bodies(folder / "bodies", size=recovered.size)
         self._bodies = SegmentWriter(folder / "bodies")
         self._tiles = TileFolder(folder / "log")
+        self._full_tiles: list[FullTile] = self._all_full_tiles(recovered.leaves)
+        self._signed = TreeHead(key.name, -1, b"")
+        self._checkpoint = ""
+        self._sign_every = sign_every
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        """What is about the requests of this run only."""
         self._last_time = ""
         self._guard = threading.Lock()  # pending, leadership, ids in flight
         self._tree_guard = threading.Lock()
@@ -90,10 +98,6 @@ class Ledger:
         self._in_flight: dict[bytes, _Ticket] = {}
         self._leading = False
         self._closed = False
-        self._full_tiles: list[FullTile] = self._all_full_tiles(recovered.leaves)
-        self._signed = TreeHead(key.name, -1, b"")
-        self._checkpoint = ""
-        self._sign_every = sign_every
         self.due = threading.Event()  # enough records came for a checkpoint
 
     @property

@@ -147,8 +147,8 @@ def _state_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]
         ("limit.core", "leave a core dump", "limit 0", _core),
         ("limit.processes", "start processes without end", "a limit", lambda: _limit(resource.RLIMIT_NPROC)),
         ("limit.files", "open files without end", "a limit", lambda: _limit(resource.RLIMIT_NOFILE)),
-        ("limit.tmp", "fill the machine's memory through /tmp", "a size", lambda: _size("/tmp")),  # noqa: S108
-        ("limit.shm", "fill the machine's memory through /dev/shm", "a size", lambda: _size("/dev/shm")),  # noqa: S108
+        ("limit.tmp", "fill the machine's memory through /tmp", "a size", lambda: _size("/tmp")),  # noqa: S108 - in the sandbox
+        ("limit.shm", "fill the machine's memory through /dev/shm", "a size", lambda: _size("/dev/shm")),  # noqa: S108 - in the sandbox
         ("limit.work", "fill the machine's memory through ~/work", "a size", lambda: _size("/home/person/work")),
         ("host.name", "learn the host's name", "a neutral one",
          lambda: (socket.gethostname() != facts["hostname"], "neutral")),
@@ -172,12 +172,12 @@ def _proc(path: str, flags: int) -> Outcome:
             found = file.read(4096)
         return not found, "empty" if not found else f"{len(found)} bytes"
     if path.endswith("root/etc"):
-        return "shadow" not in os.listdir(full), "the sandbox's own"  # noqa: PTH208
+        return "shadow" not in os.listdir(full), "the sandbox's own"  # noqa: PTH208 - plain, as a notebook would
     return _opens(full, flags)
 
 
 def _processes() -> Outcome:
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - plain, as a notebook would
     foreign = [pid for pid in pids if pid > 1 and _session_of(pid) is None]
     return len(pids) <= 8 and not foreign, f"{len(pids)} processes"
 
@@ -195,7 +195,7 @@ def _signal(pid: int) -> Outcome:
 
 
 def _status(field: str) -> str:
-    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 - plain, as a notebook would
         return next(line.split(":")[1].strip() for line in file if line.startswith(field + ":"))
 
 
@@ -213,7 +213,7 @@ def _seccomp() -> Outcome:
 
 
 def _uid_map() -> Outcome:
-    with open("/proc/self/uid_map", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/self/uid_map", encoding="ascii") as file:  # noqa: PTH123 - plain, as a notebook would
         rows = [line.split() for line in file]
     return len(rows) == 1 and rows[0][2] == "1" and os.getuid() != 0, f"{len(rows)} range"
 
@@ -225,10 +225,10 @@ def _environment(facts: Facts) -> Outcome:
 
 def _descriptors() -> Outcome:
     found = []
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - plain, as a notebook would
         try:
             mode = os.fstat(int(name)).st_mode
-            target = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+            target = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115 - plain, as a notebook would
         except OSError:
             continue
         if stat.S_ISDIR(mode) and not target.startswith("/proc/"):
@@ -257,19 +257,19 @@ def _interfaces() -> Outcome:
 
 
 def _routes() -> Outcome:
-    with open("/proc/net/route", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/net/route", encoding="ascii") as file:  # noqa: PTH123 - plain, as a notebook would
         count = len(file.readlines()) - 1
-    with open("/proc/net/ipv6_route", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/net/ipv6_route", encoding="ascii") as file:  # noqa: PTH123 - plain, as a notebook would
         count += sum(not line.rstrip().endswith(" lo") for line in file)
     return count <= 0, f"{max(count, 0)} routes"
 
 
 def _sockets() -> Outcome:
     found = []
-    for top in ("/run", "/tmp", "/home", "/dev"):  # noqa: S108
+    for top in ("/run", "/tmp", "/home", "/dev"):  # noqa: S108 - in the sandbox
         for folder, _, files in os.walk(top):
             for name in files:
-                path = os.path.join(folder, name)  # noqa: PTH118
+                path = os.path.join(folder, name)  # noqa: PTH118 - plain, as a notebook would
                 if stat.S_ISSOCK(os.lstat(path).st_mode) and "/zmq/" not in path:
                     found.append(path)
     return set(found) <= {"/run/enclave/lease.sock", "/run/enclave/submit.sock"}, f"{len(found)} sockets"
@@ -297,13 +297,13 @@ def _number(number: int, *arguments: int) -> Outcome:
 
 
 def _devices() -> Outcome:
-    extra = set(os.listdir("/dev")) - _DEVICES  # noqa: PTH208
+    extra = set(os.listdir("/dev")) - _DEVICES  # noqa: PTH208 - plain, as a notebook would
     return not extra, ",".join(sorted(extra)) or "the usual"
 
 
 def _make_device() -> Outcome:
-    os.mknod("/tmp/device", stat.S_IFCHR | 0o600, os.makedev(1, 1))  # noqa: S108
-    os.unlink("/tmp/device")  # noqa: PTH108, S108
+    os.mknod("/tmp/device", stat.S_IFCHR | 0o600, os.makedev(1, 1))  # noqa: S108 - in the sandbox
+    os.unlink("/tmp/device")  # noqa: PTH108, S108 - plain, as a notebook would
     return False, "made"
 
 
