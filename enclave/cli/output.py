@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -45,13 +46,14 @@ def write_json(value: Any, path: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    target = Path(path).absolute()
+    part = target.parent / f".enclave-json.{os.getpid()}.part"
     try:
         part.write_text(text, "utf-8")
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no file could be made there is none to remove
+            part.unlink()
         raise UnavailableError(f"--json {path}: wanted a file to write, got {error.strerror}; choose another") from None
 
 
