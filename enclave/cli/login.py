@@ -47,9 +47,19 @@ def login(
 
 
 def logout(home: HomeOption = None) -> None:
-    """Forget the sign-in of this shell."""
-    was = forget_session(home_of(home))
-    words().print("Signed out of this shell." if was else "This shell was not signed in.")
+    """Forget the sign-in of this shell.
+
+    Its token is not revoked at the Hub: it acts for a role and may not manage tokens. It ends by itself.
+    """
+    place = home_of(home)
+    if not forget_session(place):
+        words().print("This shell was not signed in.")
+        return
+    hours = place.settings(HubSettings, section="hub").session_hours
+    words().print(
+        "Signed out of this shell: the token is deleted here. The Hub cannot be told to revoke it; "
+        f"a copy of it would count until {hours} hours after the sign-in."
+    )
 
 
 def whoami(home: HomeOption = None, json_path: JsonOption = None) -> None:
