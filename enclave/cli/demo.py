@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from enclave.cli.demo_supervisor import status_file
 from enclave.cli.init import make_home
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.cli.settings_table import check_settings
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
 from enclave.runtime.home import Home, home_from
 
@@ -105,7 +106,7 @@ def check(home: HomeOption = None, port: int = PortOption) -> None:
 def _home_for(option: Path | None, port: int) -> Home:
     home = home_from(option)
     if home.format_file.exists():
-        home.check_format()
+        check_settings(home.read_settings_text())
         return home
     return make_home(home.root, port=port, demo=True)
 

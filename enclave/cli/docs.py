@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import enclave
 from enclave.audit.vocabulary import known_kinds
+from enclave.cli.docs_deid import deid_page
+from enclave.cli.docs_egress import egress_page
 from enclave.cli.main import COMMANDS, load
 from enclave.cli.settings_table import SECTIONS, settings_class
 from enclave.core.errors import FAMILIES
@@ -124,6 +126,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
+    "egress.md": egress_page,
+    "deidentification.md": deid_page,
 }
 
 
