@@ -64,6 +64,10 @@ class Versions:
         self._open: WeakValueDictionary[VersionName, OpenVersion] = WeakValueDictionary()
         self._guard = threading.Lock()
 
+    def has(self, dataset: str) -> bool:
+        """Whether any version of it was ever sealed."""
+        return (self._store.root / check_name(dataset, what="dataset")).is_dir()
+
     def open(self, name: VersionName, *, content_root: str) -> OpenVersion:
         """The version, whose root must be the one that was certified; raises ``IntegrityError`` otherwise."""
         with self._guard:
@@ -134,7 +138,10 @@ class Desk:
         decision = self._decision(found)
         if not decision.allowed:
             error = DeniedError(decision.message, code=decision.reason)
-            raise self._refused("dataset.open", error, cell=cell, dataset=message.dataset, version=message.version)
+            # A name that nobody gave a dataset may be anything, a value from the data too: it is not written down.
+            known = self._shared.versions.has(message.dataset)
+            named = {"dataset": message.dataset, "version": message.version} if known else {}
+            raise self._refused("dataset.open", error, cell=cell, **named)
         name = VersionName(found.dataset, found.version)
         lease = self._session.lease_of(name) or Lease(secrets.token_hex(16), name)
         lease.facts, lease.checked = found, time.monotonic()

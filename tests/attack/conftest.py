@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import socket
@@ -27,8 +29,9 @@ from enclave.cli.demo_people import PersonSession, sign_in, start_server
 from enclave.core.errors import EnclaveError
 from enclave.runtime.home import Home
 from enclave.sandbox.seccomp import filter_bytes
+from enclave.wire import messages
 from enclave.wire.client import WireClient
-from enclave.wire.messages import launcher
+from enclave.wire.messages import launcher, schema
 
 PYTHON = "/run/enclave-runtime/env/bin/python"
 # no_new_privs and the same filter first, then the attack: what a process of the server has had since its birth.
@@ -89,8 +92,9 @@ class Enclave:
         ]
         return [event for event in found if all(event.get(key) == value for key, value in match.items())]
 
-    def notebook(self, session: PersonSession) -> Notebook:
-        return Notebook(session, "rosa", "demo/first_look.ipynb")
+    def notebook(self, session: PersonSession, name: str = "attack") -> Notebook:
+        """A notebook with a kernel of its own: Jupyter gives one kernel to all sessions of one path."""
+        return Notebook(session, "rosa", f"demo/{name}.ipynb")
 
 
 def enclave_words() -> tuple[str, ...]:
@@ -142,6 +146,14 @@ def until(what: Callable[[], Any], *, seconds: float = 20) -> Any:
             return found
         assert time.monotonic() < end, f"did not come about within {seconds} s"
         time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def request_names() -> tuple[str, ...]:
+    """The names of all requests of all services."""
+    for module in pkgutil.iter_modules(messages.__path__):
+        importlib.import_module(f"{messages.__name__}.{module.name}")
+    return tuple(sorted(one.name for one in schema._types.values()))
 
 
 @pytest.fixture(scope="session")

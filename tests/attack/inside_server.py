@@ -3,6 +3,7 @@
 Runs inside: standard library, pyzmq and what the server itself can import. ``facts`` hold what a well-informed
 attacker may have been told from outside: host paths, process ids, ports, ids of other people's kernels.
 """
+# ruff: noqa: BLE001, C901, PTH104, PTH108, PTH110, PTH112, PTH123, PTH208, PTH211, SIM115 - an attacker sees errors
 
 from __future__ import annotations
 
@@ -405,14 +406,15 @@ def tap(facts: dict[str, Any]) -> dict[str, str]:
     code = {"code": "1", "silent": False, "store_history": True, "allow_stdin": False, "user_expressions": {}}
     honest = front.frames("execute_request", code)
     evil = {**code, "code": "ran_without_record = True"}
+    arguments = {"expression": "ran_without_record = True"}
+    debug = {"type": "request", "seq": 1, "command": "evaluate", "arguments": arguments}
     found = {
         "honest": front.send("shell", honest, wait_s=20),
         "replayed": front.send("shell", honest, wait_s=1.5),
         "wrong_key": front.send("shell", front.frames("execute_request", evil, key=b"0" * 64), wait_s=1),
         "no_key": front.send("shell", front.frames("execute_request", evil, key=b""), wait_s=1),
         "on_control": front.send("control", front.frames("execute_request", evil)),
-        "debug": front.send("control", front.frames("debug_request", {"type": "request", "seq": 1, "command": "evaluate",
-                                                    "arguments": {"expression": "ran_without_record = True"}})),
+        "debug": front.send("control", front.frames("debug_request", debug)),
         "subshell": front.send("control", front.frames("create_subshell_request", {})),
         "unknown": front.send("shell", front.frames("apply_request", evil)),
         "no_delimiter": front.send("shell", [b"x"] * 6, wait_s=0.5),
