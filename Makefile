@@ -24,7 +24,7 @@ help: ## What can be made
 
 setup: $(STAMPS)/python $(STAMPS)/kernel $(STAMPS)/proxy $(STAMPS)/lab ## Make .venv, .venv-kernel, the proxy and the lab extension
 
-setup-test: setup $(STAMPS)/dev
+setup-test: setup $(STAMPS)/dev $(if $(ENCLAVE_REQUIRE_ALL),$(STAMPS)/dask)
 
 demo: setup ## Start the enclave with a synthetic cohort (CHECK=1: run the whole story headless; PORT=N)
 	@if [ -n "$(CHECK)" ]; then exec $(BIN)/enclave demo check $(DEMO_OPTIONS); fi
@@ -83,6 +83,11 @@ $(STAMPS)/python: pyproject.toml kernels/pyproject.toml $(STAMPS)/host
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/host
 	@echo "setup: installing what the tests need" >&2
 	$(BIN)/python $(PIP) install --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(STAMPS)/dask: requirements/dask.txt $(STAMPS)/host
+	@echo "setup: installing the extra dask" >&2
+	$(BIN)/python $(PIP) install --require-hashes -r requirements/dask.txt
 	touch $@
 
 $(STAMPS)/kernel-packages: requirements/kernel.txt | $(STAMPS)/python-found

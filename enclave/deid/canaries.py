@@ -7,7 +7,8 @@ They never stand in the output. None of n found gives a 95 % upper bound of 3/n 
 from __future__ import annotations
 
 import contextlib
-import secrets
+import hashlib
+import hmac
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import ahocorasick
 
 from enclave.deid.harvest import Harvest
 from enclave.deid.instance import Tools
+from enclave.deid.keyring import Keyring
 from enclave.deid.synthetic.cohort import generate_cohort
 from enclave.deid.worker import Plan, Worker, harvest_file
 
@@ -33,12 +35,15 @@ class Canaries:
     folder: Path = Path()
 
 
-def plant(count: int, *, stack: contextlib.ExitStack) -> Canaries:
-    """Makes ``count`` synthetic patients in a folder of their own that goes away with ``stack``."""
+def plant(count: int, *, stack: contextlib.ExitStack, keyring: Keyring) -> Canaries:
+    """Makes ``count`` synthetic patients in a folder of their own that goes away with ``stack``.
+
+    The same for the same key: a job that is run again is the same job.
+    """
     if not count:
         return Canaries()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="enclave-canaries-")))
-    made = generate_cohort(folder / "in", seed=secrets.randbits(63), patients=count)
+    made = generate_cohort(folder / "in", seed=_seed(keyring), patients=count)
     by_patient = sorted((folder / "in" / "dicom").iterdir())
     files = [path for patient in by_patient for path in sorted(patient.rglob("*.dcm"))[:_FIRST_FILES]]
     harvest = Harvest(frozenset())
@@ -52,14 +57,24 @@ def search(canaries: Canaries, *, tools: Tools) -> dict[str, Any]:
     if not canaries.files:
         return {"planted": 0, "found": 0, "bound95": None}
     output = canaries.folder / "out"
+    output.mkdir(parents=True)
     worker = Worker(Plan(tools, output))
     inside = b"".join(path.read_bytes().lower() for path in canaries.files)
     wanted = [text for text in dict.fromkeys(canaries.planted) if text.encode().lower() in inside]
     harvest = Harvest(frozenset())
     for index, path in enumerate(canaries.files):
-        worker.run(index, path, harvest_file(harvest, path))
+        made = worker.run(index, path, harvest_file(harvest, path).fingerprint)
+        if made.staged:
+            named = output / made.path
+            named.parent.mkdir(parents=True, exist_ok=True)
+            (output / made.staged).replace(named)
     found = _survivors(output, wanted)
     return {"planted": len(wanted), "found": found, "bound95": round(3 / len(wanted), 6) if not found else None}
+
+
+def _seed(keyring: Keyring) -> int:
+    digest = hmac.new(keyring.number, b"canaries", hashlib.sha256).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 def _survivors(folder: Path, wanted: list[str]) -> int:

@@ -12,20 +12,23 @@ from typing import Any
 from pydicom.dataset import FileDataset
 
 from enclave.core.errors import NotFoundError
-from enclave.deid import canaries, pixels, tables
+from enclave.deid import canaries, tables
 from enclave.deid.dates import parse_da
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.harvest import Cohort, Harvest, patient_key
 from enclave.deid.inputs import list_inputs, table_entries
 from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
-from enclave.deid.reading import parse_instance, quiet_parsing, read_bytes
+from enclave.deid.pixel_data import check_pixels, pixel_sha256, trim
+from enclave.deid.reading import Instance, quiet_parsing, read_instance
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
+from enclave.deid.source import open_source
 from enclave.deid.sweep import Sweeper
 from enclave.deid.table import vocabulary
 from enclave.deid.uids import STANDARD_ROOT
-from enclave.deid.worker import IMPLEMENTATION_UID, foreign_bytes, harvest_file
+from enclave.deid.worker import foreign_bytes, harvest_file
+from enclave.deid.writing import IMPLEMENTATION_UID, header_bytes
 
 REVIEW_SAMPLE = 20
 _DATES = (0x00080020, 0x00080021, 0x00080022, 0x00080023)
@@ -65,7 +68,7 @@ def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe:
     if not output.is_dir():
         raise NotFoundError("deid check: wanted the output folder of a run, got none there")
     with contextlib.ExitStack() as stack:
-        planted = canaries.plant(recipe.canaries.count, stack=stack)
+        planted = canaries.plant(recipe.canaries.count, stack=stack, keyring=keyring)
         inputs = _read_inputs(against, keyring=keyring, recipe=recipe, planted=planted)
         survived = canaries.search(planted, tools=make_tools(recipe, keyring=keyring, cohort=inputs.cohort))
     findings: Counter[str] = Counter()
@@ -111,16 +114,16 @@ class _Checker:
         if not relative.endswith(".dcm"):
             return
         try:
-            data = read_bytes(path)
-            dataset = parse_instance(data).dataset
-            self._check_instance(dataset, data, relative=relative)
+            with open_source(path) as source:
+                self._check_instance(read_instance(source), relative=relative)
         except Quarantined:
             self._findings["unreadable"] += 1
 
-    def _check_instance(self, dataset: FileDataset, data: bytes, *, relative: str) -> None:
+    def _check_instance(self, instance: Instance, *, relative: str) -> None:
+        dataset = instance.dataset
         sop = str(dataset.SOPInstanceUID)
         origins = self._inputs.origins.get(sop, [])
-        digest = pixels.pixel_sha256(dataset)
+        digest = pixel_sha256(instance.source, instance.pixels)
         matching = [origin for origin in origins if origin.pixels == digest]
         if not origins:
             self._findings["origin"] += 1
@@ -131,7 +134,7 @@ class _Checker:
         self._check_types(dataset, (matching or origins)[0])
         self._check_uids(dataset)
         sweeper = self._sweepers.get(str(dataset.PatientID))
-        if sweeper is None or sweeper.found_in_bytes(foreign_bytes(data, dataset)):
+        if sweeper is None or sweeper.found_in_bytes(foreign_bytes(header_bytes(instance))):
             self._findings["residual"] += 1
         if digest:
             self._images.append(relative)
@@ -192,9 +195,13 @@ def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe, plant
 
 def _take_input(path: Path, found: _Inputs, harvest: Harvest, keyring: Keyring) -> None:
     try:
-        dataset = parse_instance(read_bytes(path)).dataset
-        harvest.add_dataset(dataset)
-        origin = _Origin(patient_key(dataset), pixels.pixel_sha256(dataset))
+        with open_source(path) as source:
+            instance = read_instance(source)
+            dataset = instance.dataset
+            harvest.add_dataset(dataset)
+            check_pixels(dataset, instance.pixels)
+            digest = pixel_sha256(source, trim(dataset, instance.pixels))
+        origin = _Origin(patient_key(dataset), digest)
         origin.dates = {tag: str(dataset[tag].value or "") for tag in _DATES if tag in dataset}
         origin.filled = _filled(dataset)
         uids = _uids_of(dataset)

@@ -5,32 +5,32 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import json
-import multiprocessing
-import shutil
-import tempfile
+import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from enclave.core.errors import ConflictError, InvalidError, UnavailableError
+from enclave.core.canonical import digest_hex
+from enclave.core.errors import ConflictError, InvalidError
 from enclave.deid import canaries, tables
+from enclave.deid.commit import STAGING, Committer, clear_staging
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
-from enclave.deid.instance import Tools, make_tools
+from enclave.deid.instance import make_tools
 from enclave.deid.journal import Journal, job_digest
 from enclave.deid.keyring import Keyring
+from enclave.deid.pools import Here, Pool, Processes, Task
 from enclave.deid.profile import Profile
 from enclave.deid.provenance import write_provenance
-from enclave.deid.reasons import REASONS, Quarantined
+from enclave.deid.quarantine import write_quarantine
+from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
+from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition, table_rows, vocabulary
-from enclave.deid.worker import Outcome, Plan, Worker, harvest_file
+from enclave.deid.worker import Outcome, Plan, Seen, harvest_file
 
 Progress = Callable[[int, int], None]
 _CHUNK = 16
@@ -38,15 +38,17 @@ _CHUNK = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What to do. ``progress`` is told how many of how many files are done."""
+    """What to do. ``reading`` and ``progress`` are told how many of how many files each pass has done."""
 
     inputs: list[Path]
     output: Path
     recipe: Recipe
     keyring: Keyring
     jobs: int = 1
+    scheduler: str = ""
     resume: bool = False
     quarantine_copies: bool = False
+    reading: Progress | None = None
     progress: Progress | None = None
 
 
@@ -76,7 +78,7 @@ class _Job:
         self._profile = Profile(table_rows(), options=spec.recipe.options)
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._outcomes: list[Outcome] = []
-        self._hashes: dict[int, str] = {}
+        self._seen: dict[int, Seen] = {}
 
     def run(self) -> JobResult:
         started = time.perf_counter()
@@ -85,17 +87,19 @@ class _Job:
         raw = self._read_tables(known)
         self._open_output()
         with contextlib.ExitStack() as stack:
-            planted = canaries.plant(self._recipe.canaries.count, stack=stack)
-            cohort = self._harvest(entries, raw, planted=planted)
+            journal = stack.enter_context(contextlib.closing(Journal(self._spec.output)))
+            staging = self._open_staging(stack)
+            pool = stack.enter_context(_pool(self._spec))
+            planted = canaries.plant(self._recipe.canaries.count, stack=stack, keyring=self._spec.keyring)
+            cohort = self._harvest(entries, raw, planted=planted, pool=pool)
             tools = make_tools(self._recipe, keyring=self._spec.keyring, cohort=cohort)
-            journal = self._open_journal()
-            stack.callback(journal.close)
-            for entry in unknown:
-                self._outcomes.append(Outcome(index=entry.index, reason="table_without_roles"))
-            self._clean_all([e for e in entries if not e.is_table], tools, journal)
+            self._begin(journal, raw)
+            self._outcomes += [_refused(entry, "table_without_roles") for entry in unknown]
+            files = [entry for entry in entries if not entry.is_table]
+            self._clean_all(files, Plan(tools, staging), journal=journal, pool=pool)
             found = canaries.search(planted, tools=tools)
-        cleaned = self._clean_tables(raw, cohort)
-        self._write_account(entries)
+            cleaned = self._clean_tables(raw, cohort)
+            self._write_account(entries)
         report = self._report(entries, cleaned, seconds=time.perf_counter() - started)
         report["canaries"] = found
         return JobResult(report, self._outcomes, cleaned, self._key_back(cohort, planted))
@@ -111,16 +115,29 @@ class _Job:
             if output.resolve().is_relative_to(given.resolve()):
                 raise InvalidError("deid: wanted an output folder outside of the input, got one inside of it")
 
-    def _open_journal(self) -> Journal:
+    def _open_staging(self, stack: contextlib.ExitStack) -> Path:
+        """A folder of this run alone: what a run that was killed left behind, and may still write to, is not ours."""
+        output = self._spec.output.absolute()
+        clear_staging(output)
+        staging = output / STAGING / secrets.token_hex(8)
+        staging.mkdir(parents=True)
+        stack.callback(clear_staging, output)
+        return staging
+
+    def _begin(self, journal: Journal, raw: list[tuple[Entry, tables.RawTable]]) -> None:
+        """Goes on with what the journal remembers; a file that it does not remember is made again."""
         output = self._spec.output
+        state = [(index, seen.fingerprint.partition(":")[0]) for index, seen in self._seen.items()]
+        state += [(outcome.index, outcome.reason) for outcome in self._outcomes]
+        state += [(entry.index, sha256_of(entry.path)) for entry, _ in raw]
         check = hmac.new(self._spec.keyring.patient, b"check", hashlib.sha256).hexdigest()
-        journal = Journal(output, digest=job_digest(self._recipe, key_check=check), resume=self._spec.resume)
-        if self._spec.resume:
-            kept = journal.outputs()
-            for path in (output / "dicom").rglob("*"):  # finished, but killed before it was remembered: done again
-                if path.is_file() and path.relative_to(output).as_posix() not in kept:
-                    path.unlink()
-        return journal
+        inputs = digest_hex([[index, value] for index, value in sorted(state)])
+        journal.begin(job_digest(self._recipe, key_check=check, inputs=inputs))
+        done = (journal.done(index, seen.fingerprint) for index, seen in self._seen.items())
+        kept = {outcome.path for outcome in done if outcome is not None and outcome.path}
+        for path in (output / "dicom").rglob("*"):
+            if (path.is_file() or path.is_symlink()) and path.relative_to(output).as_posix() not in kept:
+                path.unlink()
 
     def _read_tables(self, known: list[Entry]) -> list[tuple[Entry, tables.RawTable]]:
         found = []
@@ -128,66 +145,61 @@ class _Job:
             try:
                 raw = tables.read_table(entry.path)
             except Quarantined as verdict:
-                self._outcomes.append(Outcome(index=entry.index, reason=verdict.reason))
+                self._outcomes.append(_refused(entry, verdict.reason))
                 continue
             tables.check_columns(raw, spec=self._recipe.tables[raw.name])
             found.append((entry, raw))
         return found
 
     def _harvest(
-        self, entries: list[Entry], raw: list[tuple[Entry, tables.RawTable]], *, planted: canaries.Canaries
+        self,
+        entries: list[Entry],
+        raw: list[tuple[Entry, tables.RawTable]],
+        *,
+        planted: canaries.Canaries,
+        pool: Pool,
     ) -> Cohort:
         harvest = Harvest(vocabulary())
         with self._stage("harvest"):
             for _, table in raw:
                 tables.harvest_table(table, spec=self._recipe.tables[table.name], harvest=harvest)
             files = [entry for entry in entries if not entry.is_table]
-            for part, hashes, refused in self._harvest_parts(files):
+            chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
+            done = 0
+            for part, seen, refused in pool.harvest(chunks):
                 harvest.merge(part)
-                self._hashes.update(hashes)
-                self._outcomes.extend(Outcome(index=index, reason=reason) for index, reason in refused)
+                self._seen.update(seen)
+                self._outcomes += refused
+                done += len(seen) + len(refused)
+                _tell(self._spec.reading, done, len(files))
             for path in planted.files:
                 harvest_file(harvest, path, evidence=False)
             return harvest.finish()
 
-    def _harvest_parts(self, files: list[Entry]) -> Iterator[HarvestPart]:
-        chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
-        if self._spec.jobs == 1:
-            yield from map(_harvest_chunk, chunks)
-            return
-        with _pool(self._spec.jobs) as pool:
-            yield from pool.map(_harvest_chunk, chunks)
-
     # ── the work ────────────────────────────────────────────────────────────
 
-    def _clean_all(self, files: list[Entry], tools: Tools, journal: Journal) -> None:
-        todo: list[tuple[int, Path, str]] = []
+    def _clean_all(self, files: list[Entry], plan: Plan, *, journal: Journal, pool: Pool) -> None:
+        todo: list[Task] = []
         for entry in files:
-            sha256 = self._hashes.get(entry.index)
-            if sha256 is None:
+            seen = self._seen.get(entry.index)
+            if seen is None:
                 continue  # refused in the first pass, with its reason
-            before = journal.done(entry.index, sha256)
+            before = journal.done(entry.index, seen.fingerprint)
             if before is not None:
                 self._outcomes.append(before)
             else:
-                todo.append((entry.index, entry.path, sha256))
+                todo.append((entry.index, entry.path.absolute(), seen.fingerprint))
+        keys = {index: self._seen[index].sop for index, _, _ in todo}
+        committer = Committer(self._spec.output, staging=plan.staging, keys=keys)
         done = len(files) - len(todo)
-        for outcome in self._results(todo, Plan(tools, self._spec.output)):
-            journal.add(outcome)
-            self._outcomes.append(outcome)
-            for stage, seconds in outcome.seconds.items():
-                self._seconds[stage] += seconds
-            done += 1
-            if self._spec.progress is not None:
-                self._spec.progress(done, len(files))
-
-    def _results(self, todo: list[tuple[int, Path, str]], plan: Plan) -> Iterator[Outcome]:
-        if self._spec.jobs == 1 or len(todo) < 2:
-            worker = Worker(plan)
-            yield from (worker.run(index, path, sha256) for index, path, sha256 in todo)
-            return
-        with _pool(self._spec.jobs, plan) as pool:
-            yield from pool.map(_run_in_pool, todo, chunksize=4)
+        for result in pool.clean(todo, plan):
+            for outcome in committer.take(result):
+                journal.add(outcome)
+                self._outcomes.append(outcome)
+                for stage, seconds in outcome.seconds.items():
+                    self._seconds[stage] += seconds
+                done += 1
+                _tell(self._spec.progress, done, len(files))
 
     def _clean_tables(self, raw: list[tuple[Entry, tables.RawTable]], cohort: Cohort) -> list[tables.CleanTable]:
         cleaned = []
@@ -211,18 +223,13 @@ class _Job:
     # ── after ───────────────────────────────────────────────────────────────
 
     def _write_account(self, entries: list[Entry]) -> None:
+        self._outcomes.sort(key=lambda outcome: outcome.index)
         output = self._spec.output
         left = [outcome for outcome in self._outcomes if outcome.path]
         write_provenance(output / "provenance.parquet", outcomes=left, options=self._profile.options)
-        paths = {entry.index: entry.path for entry in entries}
         held = [outcome for outcome in self._outcomes if outcome.reason]
-        if held:
-            (output / "quarantine").mkdir(exist_ok=True)
-        for outcome in held:
-            _write_verdict(output / "quarantine" / f"{outcome.index:06d}.json", outcome)
-            source = paths[outcome.index]
-            if self._spec.quarantine_copies and source.is_file() and not source.is_symlink():
-                shutil.copyfile(source, output / "quarantine" / f"{outcome.index:06d}.original")
+        sources = {entry.index: entry.path for entry in entries} if self._spec.quarantine_copies else {}
+        write_quarantine(output / "quarantine", held=held, originals=sources)
 
     def _report(self, entries: list[Entry], cleaned: list[tables.CleanTable], *, seconds: float) -> dict[str, Any]:
         actions: Counter[str] = Counter()
@@ -267,49 +274,21 @@ class _Job:
             self._seconds[name] += time.perf_counter() - start
 
 
-HarvestPart = tuple[Harvest, dict[int, str], list[tuple[int, str]]]
+def _pool(spec: JobSpec) -> contextlib.AbstractContextManager[Pool]:
+    if spec.scheduler:
+        from enclave.deid.cluster import open_cluster  # an extra: most machines do without
+
+        return open_cluster(spec.scheduler)
+    return contextlib.nullcontext(Processes(spec.jobs) if spec.jobs > 1 else Here())
 
 
-@contextlib.contextmanager
-def _pool(jobs: int, plan: Plan | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that begin without our threads and their locks (intaked has several).
-
-    Raises ``UnavailableError`` when one of them is killed; what is finished is in the journal.
-    """
-    fresh = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_start_worker, initargs=(plan,))
-    try:
-        yield pool
-    except BrokenProcessPool:
-        raise UnavailableError(
-            "deid: wanted all worker processes to live, got one that was ended; add --resume to go on",
-            code="worker_lost",
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _tell(listener: Progress | None, done: int, total: int) -> None:
+    if listener is not None:
+        listener(done, total)
 
 
-def _harvest_chunk(chunk: list[Entry]) -> HarvestPart:
-    part = Harvest(vocabulary())
-    hashes: dict[int, str] = {}
-    refused: list[tuple[int, str]] = []
-    for entry in chunk:
-        try:
-            hashes[entry.index] = harvest_file(part, entry.path)
-        except Quarantined as verdict:
-            refused.append((entry.index, verdict.reason))
-    return part, hashes, refused
-
-
-_worker: list[Worker] = []
-
-
-def _start_worker(plan: Plan | None) -> None:
-    _worker[:] = [Worker(plan)] if plan is not None else []
-
-
-def _run_in_pool(task: tuple[int, Path, str]) -> Outcome:
-    return _worker[0].run(*task)
+def _refused(entry: Entry, reason: str) -> Outcome:
+    return Outcome(index=entry.index, reason=reason, input_sha256=sha256_of(entry.path))
 
 
 def _table_outcome(entry: Entry, written: Path, output: Path, clean: tables.CleanTable) -> Outcome:
@@ -320,16 +299,3 @@ def _table_outcome(entry: Entry, written: Path, output: Path, clean: tables.Clea
         output_sha256=hashlib.sha256(written.read_bytes()).hexdigest(),
         actions={f"table_{name}": count for name, count in clean.counts.items()},
     )
-
-
-def _write_verdict(path: Path, outcome: Outcome) -> None:
-    verdict = {
-        "reason": outcome.reason,
-        "explanation": REASONS[outcome.reason],
-        "input_sha256": outcome.input_sha256,
-        "at": outcome.fault,
-    }
-    part = Path(tempfile.mkstemp(dir=path.parent, prefix=".")[1])
-    part.write_text(json.dumps(verdict, sort_keys=True) + "\n", "utf-8")
-    part.chmod(0o644)
-    part.replace(path)

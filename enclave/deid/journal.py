@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +17,52 @@ from enclave.deid.worker import Outcome
 NAME = ".journal.jsonl"
 
 
-def job_digest(recipe: Recipe, *, key_check: str) -> str:
-    """What must be the same for a job to go on: recipe, key, table edition."""
-    return digest_hex({"recipe": repr(recipe), "key": key_check, "table": table_edition()})
+def job_digest(recipe: Recipe, *, key_check: str, inputs: str) -> str:
+    """What must be the same for a job to go on: recipe, key, table edition, and all that the first pass read."""
+    return digest_hex({"recipe": repr(recipe), "key": key_check, "table": table_edition(), "inputs": inputs})
 
 
 class Journal:
-    """One line per finished file; a torn last line is left out."""
+    """One line per finished file; a torn last line is left out. Held by one job at a time.
 
-    def __init__(self, folder: Path, *, digest: str, resume: bool) -> None:
+    Raises ``ConflictError`` when another process works in the same folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._done: dict[tuple[int, str], Outcome] = {}
-        if resume and self._path.exists():
-            self._load(digest)
-        self._file = self._path.open("a", encoding="utf-8")
-        if self._path.stat().st_size == 0:
+        self._done: dict[int, Outcome] = {}
+        self._file = self._path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise ConflictError("deid: wanted an output folder for one job, got one where another works now") from None
+
+    def begin(self, digest: str) -> None:
+        """Loads what a job of the same ``digest`` did before; raises ``ConflictError`` when that was another job."""
+        self._file.seek(0)
+        data = self._file.read()
+        whole, _, torn = data.rpartition(b"\n")
+        if torn:
+            os.ftruncate(self._file.fileno(), len(data) - len(torn))
+        lines = whole.splitlines()
+        if not lines:
             self._line({"job": digest})
+            return
+        if json.loads(lines[0]).get("job") != digest:
+            raise ConflictError(
+                "deid --resume: wanted the same input, recipe and key as before, got others; use a new folder"
+            )
+        for line in lines[1:]:
+            fields = json.loads(line)
+            fields["redactions"] = [tuple(pair) for pair in fields["redactions"]]
+            outcome = Outcome(**fields)
+            self._done[outcome.index] = outcome
 
-    def done(self, index: int, sha256: str) -> Outcome | None:
-        """The outcome of a file that was finished before, None when it was not."""
-        return self._done.get((index, sha256))
-
-    def outputs(self) -> frozenset[str]:
-        """The paths that finished files have."""
-        return frozenset(outcome.path for outcome in self._done.values() if outcome.path)
+    def done(self, index: int, fingerprint: str) -> Outcome | None:
+        """The outcome of a file that was finished before, None when it was not or has changed since."""
+        outcome = self._done.get(index)
+        return outcome if outcome is not None and outcome.fingerprint == fingerprint else None
 
     def add(self, outcome: Outcome) -> None:
         """Remembers a finished file."""
@@ -49,18 +73,5 @@ class Journal:
         self._file.close()
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value, sort_keys=True) + "\n")
+        self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
         self._file.flush()
-
-    def _load(self, digest: str) -> None:
-        lines = self._path.read_text("utf-8").split("\n")
-        whole = lines[:-1]
-        if not whole or json.loads(whole[0]).get("job") != digest:
-            raise ConflictError("deid --resume: wanted the same recipe and key as before, got others; use a new folder")
-        for line in whole[1:]:
-            fields = json.loads(line)
-            fields["redactions"] = [tuple(pair) for pair in fields["redactions"]]
-            outcome = Outcome(**fields)
-            self._done[outcome.index, outcome.input_sha256] = outcome
-        if lines[-1]:
-            self._path.write_text("\n".join(whole) + "\n", "utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from pydicom.dataset import Dataset
 
 from enclave.deid.names import fold
-from enclave.deid.reading import PIXEL_TAGS
 
 # Modalities whose original images come from a detector without a screen in between.
 _CLEAN_BY_MAKING = frozenset({"CT", "MR", "PT"})
@@ -24,11 +22,6 @@ _HEAD_NAMES = (
 )
 _HEAD_WORDS = frozenset(_HEAD_NAMES.split())
 _DESCRIBING = (0x00180015, 0x00081030, 0x0008103E, 0x00181030)
-
-
-def has_pixels(dataset: Dataset) -> bool:
-    """Whether the instance holds pixel data of any kind."""
-    return any(tag in dataset for tag in PIXEL_TAGS)
 
 
 def may_show_text(dataset: Dataset) -> bool:
@@ -62,19 +55,6 @@ _OTHER_NAMES = (
     "pancreas extremity aorta colon rectum uterus bladder femur tibia humerus forearm thigh calf"
 )
 _OTHER_REGIONS = frozenset(_OTHER_NAMES.split())
-
-
-def pixel_sha256(dataset: Dataset) -> str:
-    """SHA-256 over the pixel bytes as they stand in the file, even in length (PS3.5 7.1.1); empty without any."""
-    digest = hashlib.sha256()
-    if not has_pixels(dataset):
-        return ""
-    for tag in PIXEL_TAGS:
-        if tag in dataset:
-            value = dataset[tag].value or b""
-            digest.update(value)
-            digest.update(b"\0" * (len(value) % 2))
-    return digest.hexdigest()
 
 
 def _overlay_in_pixels(dataset: Dataset) -> bool:

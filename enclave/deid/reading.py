@@ -1,40 +1,48 @@
-"""Reads hostile DICOM bytes: a dataset whose elements all decode, or a reason to hold the file back."""
+"""Reads hostile DICOM bytes: a dataset whose elements all decode, or a reason to hold the file back.
+
+Pixel data are located, not read: whatever their size, only the rest of the file is decoded in memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import stat
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
 import pydicom
 from pydicom import config as pydicom_config
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, locate
 from enclave.deid.reasons import Quarantined
+from enclave.deid.source import Source
 
-MAX_INFLATED_BYTES = 1 << 29
 MAX_DEPTH = 32
-PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+_DEFERRED_BYTES = 16 << 20  # larger values of large files are not decoded: private ones go, others hold the file back
 _PREFIX_AT = 128
-_LONG_VRS = frozenset({b"OB", b"OW", b"UN", b"SQ", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR", b"OV", b"SV", b"UV"})
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A parsed file and the SHA-256 of its bytes."""
+class Instance:
+    """A parsed file: all elements but the pixel data, where those stand, and what tells one state from another."""
 
+    source: Source
     dataset: FileDataset
-    sha256: str
+    pixels: tuple[PixelElement, ...]
+    header_sha256: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the header, the size and the time of the last write."""
+        return f"{self.header_sha256}:{self.source.size}:{self.source.modified_ns}"
 
 
 @contextmanager
@@ -51,37 +59,75 @@ def quiet_parsing() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def read_bytes(path: Path) -> bytes:
-    """All bytes of a regular file; links are not followed. Raises ``Quarantined``."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        raise Quarantined("symlink" if path.is_symlink() else "unreadable") from None
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Quarantined("symlink")
-        data = file.read()
-    if not data:
-        raise Quarantined("empty")
-    return data
-
-
-def parse_instance(data: bytes, *, headers_only: bool = False) -> Read:
-    """The dataset in ``data`` (inside of ``quiet_parsing``); raises ``Quarantined``.
+def read_instance(source: Source) -> Instance:
+    """The instance in ``source`` (inside of ``quiet_parsing``); raises ``Quarantined``.
 
     Text is decoded to Unicode here, so that what follows compares characters, not bytes.
     """
-    _check_start(data)
-    _check_inflated(data)
+    _check_start(source.head(_PREFIX_AT + 4))
     try:
-        dataset = pydicom.dcmread(BytesIO(data), force=True, stop_before_pixels=headers_only)
+        dataset, elements, between = _parse(source)
     except RecursionError:
         raise Quarantined("nesting") from None
+    except Quarantined:
+        raise
     except Exception:  # noqa: BLE001 - hostile bytes raise anything; the verdict is the same
         raise Quarantined("unreadable") from None
     _check_kind(dataset)
     _check_syntax(dataset)
-    return Read(dataset, hashlib.sha256(data).hexdigest())
+    if source.deflated:
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return Instance(source, dataset, tuple(elements), _digest(source, between))
+
+
+def _parse(source: Source) -> tuple[FileDataset, list[PixelElement], list[tuple[int, int]]]:
+    """The dataset, the pixel elements, and the ranges of the content that are neither's value."""
+    hits: list[tuple[int, str | None, int]] = []
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+        if int(tag) in PIXEL_TAGS:
+            hits.append((int(tag), vr, length))
+        return bool(hits)
+
+    content, start = source.content, 0
+    defer = _DEFERRED_BYTES if source.is_large else None
+    elements: list[PixelElement] = []
+    between: list[tuple[int, int]] = []
+    content.seek(0)
+    dataset = read_partial(content, at_pixels, defer_size=defer, force=True)
+    _drop_deferred(dataset)
+    implicit, little = dataset.original_encoding
+    while hits:
+        tag, vr, length = hits.pop()
+        element = locate(source, at=content.tell(), tag=tag, vr=vr, length=length)
+        if any(element.tag == other.tag for other in elements):
+            raise Quarantined("unreadable")
+        elements.append(element)
+        between.append((start, element.start))
+        start = element.after
+        content.seek(start)
+        rest = read_dataset(content, bool(implicit), bool(little), stop_when=at_pixels, defer_size=defer)
+        _drop_deferred(rest)
+        for key in rest.keys():  # noqa: SIM118 - iterating a Dataset yields decoded elements
+            dataset[key] = rest.get_item(key)
+    return dataset, elements, [*between, (start, source.size)]
+
+
+def _drop_deferred(dataset: pydicom.Dataset) -> None:
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            if not tag.is_private:
+                raise Quarantined("too_large")
+            del dataset[tag]
+
+
+def _digest(source: Source, ranges: list[tuple[int, int]]) -> str:
+    digest = hashlib.sha256()
+    for start, end in ranges:
+        for piece in source.pieces(start, end):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _check_start(data: bytes) -> None:
@@ -122,62 +168,3 @@ def _check_syntax(dataset: FileDataset) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise Quarantined("transfer_syntax_unknown")
-
-
-def check_pixels(dataset: FileDataset) -> None:
-    """Raises ``Quarantined`` when pixel data are no bytes, or end before the size that the header promises."""
-    try:
-        values = [dataset[tag].value for tag in PIXEL_TAGS if tag in dataset]
-        if not values:
-            missing = 0x00280010 in dataset and 0x00280100 in dataset
-        elif not all(isinstance(value, bytes) and value for value in values):
-            missing = True
-        else:
-            missing = 0x7FE00010 in dataset and len(dataset[0x7FE00010].value) < _native_size(dataset)
-    except Exception:  # noqa: BLE001 - Rows, Columns or BitsAllocated missing or no numbers, or pixels of no known form
-        raise Quarantined("unreadable") from None
-    if missing:
-        raise Quarantined("truncated")
-
-
-def _native_size(dataset: FileDataset) -> int:
-    """How many bytes native pixel data must have at least; 1 for compressed ones, whose size says nothing."""
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return 1
-    samples = 2 if "422" in str(dataset.get("PhotometricInterpretation")) else int(dataset.get("SamplesPerPixel") or 1)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    return int(dataset.Rows) * int(dataset.Columns) * frames * samples * int(dataset.BitsAllocated) // 8
-
-
-def _check_inflated(data: bytes) -> None:
-    """Refuses a deflate bomb before anything inflates it whole."""
-    syntax, start = _syntax_of(data)
-    if syntax != str(DeflatedExplicitVRLittleEndian):
-        return
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        size = len(inflater.decompress(data[start:], MAX_INFLATED_BYTES))
-    except zlib.error:
-        raise Quarantined("unreadable") from None
-    if size >= MAX_INFLATED_BYTES:
-        raise Quarantined("too_large")
-
-
-def _syntax_of(data: bytes) -> tuple[str, int]:
-    """The transfer syntax and the end of the file meta information (explicit VR little endian, PS3.10 7.1)."""
-    at, syntax = _PREFIX_AT + 4, ""
-    if data[_PREFIX_AT:at] != b"DICM":
-        return syntax, 0
-    while at + 8 <= len(data):
-        group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
-        if group != 2:
-            break
-        head = 8
-        if vr in _LONG_VRS:
-            if at + 12 > len(data):
-                break
-            (length,), head = struct.unpack_from("<I", data, at + 8), 12
-        if element == 0x0010:
-            syntax = data[at + head : at + head + length].decode("ascii", "replace").strip(" \0")
-        at += head + length
-    return syntax, at

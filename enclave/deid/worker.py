@@ -1,32 +1,29 @@
-"""One file in, one clean file or one reason out, in this process or in one of a pool; never raises for a file."""
+"""One file in, one clean file or one reason out, on whatever machine; never raises for a file."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
 
 from enclave.deid import pixels
 from enclave.deid.harvest import Harvest, patient_key
 from enclave.deid.instance import InstanceCleaner, Tools
+from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, trim
 from enclave.deid.profile import OPTIONS, PIXEL_OPTIONS
-from enclave.deid.reading import check_pixels, parse_instance, quiet_parsing, read_bytes
+from enclave.deid.reading import Instance, quiet_parsing, read_instance
 from enclave.deid.reasons import Quarantined
+from enclave.deid.source import open_source, sha256_of
 from enclave.deid.table import table_edition
+from enclave.deid.writing import Encoded, encode, write_instance
 
-IMPLEMENTATION_UID = UID("2.25.191034567298810355236112345098112387401")
-IMPLEMENTATION_NAME = "ENCLAVE"
 _METHODS = {
     "113100": "Basic Application Confidentiality Profile",
     "113103": "Clean Graphics Option",
@@ -45,9 +42,13 @@ _OWN_TEXTS = tuple(text[:64].encode() for text in _METHODS.values())
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one input file. Holds hashes, pseudonyms and counts only."""
+    """What became of one input file. Holds hashes, pseudonyms and counts only.
+
+    ``staged`` is the file that waits under the staging folder to become ``path``.
+    """
 
     index: int
+    fingerprint: str = ""
     reason: str = ""
     path: str = ""
     size: int = 0
@@ -59,6 +60,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     has_pixels: bool = False
     fault: str = ""
+    staged: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
@@ -67,10 +69,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker needs besides the file: the tools, and where results go."""
+    """What a worker needs besides the file: the tools, and a folder of this run where results wait.
+
+    Workers never write under final names: one that outlives its job, or does a task again, disturbs nothing.
+    """
 
     tools: Tools
-    output: Path
+    staging: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the first pass saw of a file: its state, and its SOP instance UID, by which files may collide."""
+
+    fingerprint: str
+    sop: str
 
 
 class Worker:
@@ -80,47 +93,70 @@ class Worker:
         self._plan = plan
         self._cleaners: dict[str, InstanceCleaner] = {}
 
-    def run(self, index: int, path: Path, sha256: str) -> Outcome:
-        """Cleans one file; ``sha256`` is what the first pass saw, so that a change between the two is noticed."""
-        outcome = Outcome(index=index, input_sha256=sha256)
+    def run(self, index: int, path: Path, fingerprint: str) -> Outcome:
+        """Cleans one file; ``fingerprint`` is what the first pass saw, so that a change between the two is noticed."""
+        outcome = Outcome(index=index, fingerprint=fingerprint)
         try:
-            with quiet_parsing():
-                self._one(outcome, path)
+            with quiet_parsing(), open_source(path) as source:
+                with _timed(outcome, "read"):
+                    instance = read_instance(source)
+                self._one(outcome, instance)
         except Quarantined as verdict:
-            outcome.reason, outcome.path = verdict.reason, ""
+            _hold(outcome, verdict.reason)
         except (RecursionError, MemoryError):
-            outcome.reason, outcome.path = "nesting", ""
+            _hold(outcome, "nesting")
         except Exception as error:  # noqa: BLE001 - one file must not end the job; class and place are kept for the log
-            outcome.reason, outcome.path, outcome.fault = "failed", "", _place(error)
+            _hold(outcome, "failed", fault=_place(error))
+        if outcome.reason and not outcome.input_sha256:
+            outcome.input_sha256 = sha256_of(path)
         return outcome
 
-    def _one(self, outcome: Outcome, path: Path) -> None:
-        with _timed(outcome, "read"):
-            data = read_bytes(path)
-            outcome.size = len(data)
-            read = parse_instance(data)
-        if read.sha256 != outcome.input_sha256:
+    def _one(self, outcome: Outcome, instance: Instance) -> None:
+        outcome.size = instance.source.size
+        if instance.fingerprint != outcome.fingerprint:
             raise Quarantined("changed")
-        dataset = read.dataset
-        check_pixels(dataset)
+        dataset = instance.dataset
+        check_pixels(dataset, instance.pixels)
+        elements = trim(dataset, instance.pixels)
+        outcome.has_pixels = bool(elements)
         self._screen(outcome, dataset)
         with _timed(outcome, "clean"):
             cleaner = self._cleaner(patient_key(dataset))
             trace = cleaner.clean(dataset)
             self._declare(dataset)
-            target = _target(dataset, cleaner.pseudonym)
+            outcome.path = _target(dataset, cleaner.pseudonym)
+        trace.actions["K"] += len(elements)
+        if elements != instance.pixels:
+            trace.redactions.append((f"{PIXEL_TAGS[0]:08x}", "bytes behind the image"))
         outcome.actions, outcome.redactions = dict(trace.actions), trace.redactions
-        with _timed(outcome, "pixels"):
-            outcome.pixel_sha256 = pixels.pixel_sha256(dataset)
-        with _timed(outcome, "write"):
-            encoded = _encode(dataset)
+        with _timed(outcome, "encode"):
+            encoded = encode(dataset)
         with _timed(outcome, "sweep"):
-            if cleaner.residual_in(foreign_bytes(encoded, dataset)):
+            if cleaner.residual_in(foreign_bytes(encoded.head + encoded.tail)):
                 raise Quarantined("residual_identifier")
         with _timed(outcome, "write"):
-            outcome.output_sha256 = hashlib.sha256(encoded).hexdigest()
-            outcome.path = target
-            _place_file(self._plan.output / target, encoded, index=outcome.index)
+            self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner)
+
+    def _write(
+        self,
+        outcome: Outcome,
+        instance: Instance,
+        encoded: Encoded,
+        *,
+        elements: tuple[PixelElement, ...],
+        cleaner: InstanceCleaner,
+    ) -> None:
+        name = f"{outcome.index:06d}-{secrets.token_hex(4)}.part"
+        part = self._plan.staging / name
+        try:
+            with part.open("xb") as file:
+                written = write_instance(file, instance.source, encoded, elements=elements, found=cleaner.residual_in)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        outcome.staged = name
+        outcome.input_sha256, outcome.output_sha256 = written.input_sha256, written.output_sha256
+        outcome.pixel_sha256 = written.pixel_sha256
 
     def _cleaner(self, patient: str) -> InstanceCleaner:
         if patient not in self._cleaners:
@@ -130,7 +166,6 @@ class Worker:
         return self._cleaners[patient]
 
     def _screen(self, outcome: Outcome, dataset: FileDataset) -> None:
-        outcome.has_pixels = pixels.has_pixels(dataset)
         if not outcome.has_pixels:
             return
         options = self._plan.tools.profile.options
@@ -151,14 +186,13 @@ class Worker:
         dataset.add_new(0x00280303, "CS", done)
 
 
-def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> str:
-    """First pass over one file; returns the SHA-256 of its bytes. Raises ``Quarantined``."""
+def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen:
+    """First pass over one file: its header only. Raises ``Quarantined``."""
     try:
-        with quiet_parsing():
-            data = read_bytes(path)
-            read = parse_instance(data, headers_only=True)
-            harvest.add_dataset(read.dataset, evidence=evidence)
-            return read.sha256
+        with quiet_parsing(), open_source(path) as source:
+            instance = read_instance(source)
+            harvest.add_dataset(instance.dataset, evidence=evidence)
+            return Seen(instance.fingerprint, _uid_part(instance.dataset, 0x00080018))
     except (RecursionError, MemoryError):
         raise Quarantined("nesting") from None
     except Quarantined:
@@ -184,45 +218,16 @@ def _uid_part(dataset: FileDataset, tag: int) -> str:
     return "".join(char for char in text if char.isdigit() or char == ".").strip(".")[:64] or "none"
 
 
-def _encode(dataset: FileDataset) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(str(dataset.SOPClassUID))
-    meta.MediaStorageSOPInstanceUID = UID(str(dataset.SOPInstanceUID))
-    meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_NAME
-    dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128
-    buffer = BytesIO()
-    try:
-        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
-        raise Quarantined("unwritable") from None
-    return buffer.getvalue()
-
-
-def foreign_bytes(encoded: bytes, dataset: FileDataset) -> bytes:
-    """The bytes that came from the input: without pixels, and without the words that we write ourselves."""
-    value = dataset[0x7FE00010].value or b"" if 0x7FE00010 in dataset else b""
-    at = encoded.find(value) if value else -1
-    rest = encoded if at < 0 else encoded[:at] + encoded[at + len(value) :]
+def foreign_bytes(encoded: bytes) -> bytes:
+    """The bytes that came from the input: without the words that we write ourselves."""
     for own in _OWN_TEXTS:
-        rest = rest.replace(own, b"")
-    return rest
+        encoded = encoded.replace(own, b"")
+    return encoded
 
 
-def _place_file(final: Path, data: bytes, *, index: int) -> None:
-    """The file under its name, complete, never over another one."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part = final.parent / f".{index:06d}.part"
-    part.write_bytes(data)
-    try:
-        os.link(part, final)  # unlike a rename, a link never replaces
-    except FileExistsError:
-        same = final.read_bytes() == data
-        raise Quarantined("duplicate_identical" if same else "duplicate_sop_uid") from None
-    finally:
-        part.unlink()
+def _hold(outcome: Outcome, reason: str, *, fault: str = "") -> None:
+    outcome.reason, outcome.fault = reason, fault
+    outcome.path = outcome.staged = outcome.output_sha256 = ""
 
 
 def _place(error: BaseException) -> str:

@@ -10,6 +10,7 @@ With ``ENCLAVE_REQUIRE_ALL=1`` (set by ``.ci/run``) an absent part is a failure.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -35,6 +36,10 @@ def _file(*paths: str) -> Callable[[], str | None]:
     return lambda: next((path for path in paths if Path(path).exists()), None)
 
 
+def _module(name: str) -> Callable[[], str | None]:
+    return lambda: name if importlib.util.find_spec(name) else None
+
+
 PARTS: dict[str, Part] = {
     "bubblewrap": Part(_command("bwrap"), "apt-get install bubblewrap"),
     "chromium": Part(_command("chromium", "chromium-browser"), "apt-get install chromium"),
@@ -47,6 +52,7 @@ PARTS: dict[str, Part] = {
         _file("/usr/share/gocode/src/golang.org/x/mod/sumdb"), "apt-get install golang-go golang-golang-x-mod-dev"
     ),
     "rsyslog": Part(_command("rsyslogd", "/usr/sbin/rsyslogd"), "apt-get install rsyslog"),
+    "dask": Part(_module("distributed"), "make .stamps/dask"),
     "root": Part(lambda: "root" if os.getuid() == 0 else None, "run the tests once more as root"),
 }
 

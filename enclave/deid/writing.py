@@ -1,0 +1,173 @@
+"""Writes a cleaned instance: its elements encoded anew, its pixel bytes copied undecoded and proven the same."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from enclave.deid.pixel_data import DELIMITER, PIXEL_TAGS, PixelElement, element_header
+from enclave.deid.reading import Instance
+from enclave.deid.reasons import Quarantined
+from enclave.deid.source import Source, digest_of, meta_of
+
+IMPLEMENTATION_UID = UID("2.25.191034567298810355236112345098112387401")
+IMPLEMENTATION_NAME = "ENCLAVE"
+_OVERLAP_BYTES = 256  # longer than any identifier that is searched for in bytes
+Search = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A cleaned dataset as bytes, without pixel data: what stands before them, and what behind."""
+
+    meta: bytes
+    head: bytes
+    tail: bytes
+    syntax: UID
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The SHA-256 of all bytes read, of all bytes written, of the pixel bytes."""
+
+    input_sha256: str
+    output_sha256: str
+    pixel_sha256: str
+
+
+def encode(dataset: FileDataset) -> Encoded:
+    """``dataset`` in its own transfer syntax; raises ``Quarantined`` when it does not fit that."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(str(dataset.SOPClassUID))
+    meta.MediaStorageSOPInstanceUID = UID(str(dataset.SOPInstanceUID))
+    syntax = meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_NAME
+    dataset.preamble = b"\0" * 128
+    behind = [tag for tag in dataset.keys() if int(tag) > PIXEL_TAGS[0]]  # noqa: SIM118 - keys are tags
+    try:
+        bits = int(dataset.get("BitsAllocated") or 8)
+        whole = _elements(dataset, meta)
+        for tag in behind:
+            del dataset[tag]
+        head = _elements(dataset, meta) if behind else whole
+        return Encoded(_meta_bytes(meta), head, whole[len(head) :], syntax, bits)
+    except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
+        raise Quarantined("unwritable") from None
+
+
+def write_instance(
+    file: BinaryIO, source: Source, encoded: Encoded, *, elements: tuple[PixelElement, ...], found: Search
+) -> Written:
+    """Writes the file in one pass over its source, in bounded memory; ``elements`` are its pixel data.
+
+    ``found`` looks for identifiers in compressed pixel data, which may hold text beside the image; a hit raises
+    ``Quarantined``. Native pixel data are not searched.
+    """
+    at = 0
+    read, pixels = hashlib.sha256(), hashlib.sha256()
+    target = _Target(file, deflated=source.deflated)
+    target.plain(encoded.meta)
+    target.write(encoded.head)
+    for element in elements:
+        target.write(element_header(element, syntax=encoded.syntax, bits=encoded.bits))
+        _update(read, source.pieces(at, element.start))
+        pieces = source.pieces(element.start, element.end)
+        for piece in _searched(pieces, found) if element.encapsulated else pieces:
+            for consumer in (read.update, pixels.update, target.write):
+                consumer(piece)
+        padding = b"\0" * (element.size % 2)
+        pixels.update(padding)
+        target.write(DELIMITER if element.encapsulated else padding)
+        at = element.end
+    _update(read, source.pieces(at, source.size))
+    target.write(encoded.tail)
+    target.end()
+    digest = digest_of(source.file_pieces()) if source.deflated else read.hexdigest()
+    return Written(digest, target.sha256, pixels.hexdigest() if elements else "")
+
+
+def header_bytes(instance: Instance) -> bytes:
+    """All bytes of a file but the values of its pixel data."""
+    at, parts = 0, []
+    for element in instance.pixels:
+        parts += [bytes(piece) for piece in instance.source.pieces(at, element.start)]
+        at = element.after
+    parts += [bytes(piece) for piece in instance.source.pieces(at, instance.source.size)]
+    return b"".join(parts)
+
+
+class _Target:
+    """A file that is hashed while it is written, and deflated where its transfer syntax wants that."""
+
+    def __init__(self, file: BinaryIO, *, deflated: bool) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS) if deflated else None
+        self._size = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes written so far."""
+        return self._digest.hexdigest()
+
+    def plain(self, data: bytes | memoryview) -> None:
+        """Writes bytes as they are."""
+        self._file.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Writes bytes of the dataset."""
+        self.plain(data if self._deflater is None else self._deflater.compress(data))
+
+    def end(self) -> None:
+        """Ends a deflated dataset, even in length (PS3.5 A.5)."""
+        if self._deflater is not None:
+            self.plain(self._deflater.flush())
+            self.plain(b"\0" * (self._size % 2))
+
+
+def _elements(dataset: FileDataset, meta: FileMetaDataset) -> bytes:
+    plain = copy.deepcopy(meta)  # elements are shared otherwise
+    if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        plain.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta = plain
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    data = buffer.getvalue()
+    dataset.file_meta = meta
+    return data[meta_of(data)[1] :]
+
+
+def _meta_bytes(meta: FileMetaDataset) -> bytes:
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+
+
+def _update(digest: hashlib._Hash, pieces: Iterator[memoryview]) -> None:
+    for piece in pieces:
+        digest.update(piece)
+
+
+def _searched(pieces: Iterator[memoryview], found: Search) -> Iterator[memoryview]:
+    last = b""
+    for piece in pieces:
+        window = last + bytes(piece)
+        if found(window):
+            raise Quarantined("residual_identifier")
+        last = window[-_OVERLAP_BYTES:]
+        yield piece
