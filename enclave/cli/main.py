@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("enclave.cli.release:app", "Release a version to a project."),
     "dataset": ("enclave.cli.dataset:app", "Sealed dataset versions."),
     "grant": ("enclave.cli.grant:app", "Who may open what, until when."),
+    "reidentify": ("enclave.cli.reidentify:app", "Break-glass: learn who is behind pseudonyms."),
     "kernel": ("enclave.cli.kernel:app", "Run notebooks in sandboxed kernels; list and end kernels."),
     "sandbox": ("enclave.cli.sandbox:app", "Try to get out of the sandbox."),
     "audit": ("enclave.cli.audit:app", "Query, verify and export the ledger."),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from enclave.cli.output import tell_error
 from enclave.core.errors import EnclaveError
+from enclave.hub.settings import HubSettings
+from enclave.identity.hub import HubIdentity
 from enclave.reidentification.daemon import VaultDaemon
 from enclave.reidentification.settings import VaultSettings
 from enclave.runtime.daemon import run_until_signal
@@ -23,8 +25,9 @@ def main() -> None:
     log = Log("vaultd")
     try:
         home = home_from(options.home)
-        home.settings(VaultSettings, section="vault")  # an unknown key is an error at the start
-        daemon = VaultDaemon(home, log=log)
+        identity = HubIdentity(home.settings(HubSettings, section="hub").api_url)
+        settings = home.settings(VaultSettings, section="vault")
+        daemon = VaultDaemon(home, log=log, resolve=identity.resolve, settings=settings)
         daemon.start()
     except EnclaveError as error:
         sys.exit(tell_error(error))

@@ -322,6 +322,68 @@ def _withdrawable(case: Case) -> str | None:
     return None if case.facts.egress and case.facts.egress.withdrawable else "not_withdrawable"
 
 
+def _break_glass(*states: str) -> Check:
+    def in_state(case: Case) -> str | None:
+        found = case.facts.break_glass
+        if found is None:
+            return "missing_fact"
+        if found.id != case.resource.id:
+            return "other_resource"
+        if found.state in states:
+            return None
+        return "break_glass_over" if found.state in ("spent", "over", "lapsed", "reviewed") else "break_glass_state"
+
+    return in_state
+
+
+def _on_no_project_of_it(case: Case) -> str | None:
+    found = case.facts.break_glass
+    if found is None or found.actor_on_project is None:
+        return "missing_fact"
+    return "own_project" if found.actor_on_project else None
+
+
+def _the_requester(case: Case) -> str | None:
+    found = case.facts.break_glass
+    return None if found and found.requested_by == case.actor.name else "not_the_requester"
+
+
+def _another_approver(case: Case) -> str | None:
+    found = case.facts.break_glass
+    if found is None or not found.requested_by:
+        return "missing_fact"
+    if found.requested_by == case.actor.name:
+        return "requester_decides"
+    return "approved_already" if case.actor.name in found.approvers else None
+
+
+def _had_no_part(case: Case) -> str | None:
+    found = case.facts.break_glass
+    if found is None or not found.requested_by:
+        return "missing_fact"
+    return "took_part" if case.actor.name in {found.requested_by, *found.approvers} else None
+
+
+def _two_who_agreed(case: Case) -> str | None:
+    found = case.facts.break_glass
+    return None if found and len(found.approvers - {found.requested_by}) >= 2 else "too_few_approvals"
+
+
+def _reviewed_before(case: Case) -> str | None:
+    return "break_glass_review" if case.facts.break_glass and case.facts.break_glass.review_pending else None
+
+
+def _reviews_for_another(case: Case) -> str | None:
+    review = case.facts.review
+    if review is None or not review.submitted_by:
+        return "missing_fact"
+    if review.batch != case.resource.id:
+        return "other_resource"
+    if review.submitted_by == case.actor.name:
+        return "reviews_own_batch"
+    return None if review.waiting else "not_in_sample"
+
+
 # ── the table ───────────────────────────────────────────────────────────────
 
 
@@ -340,6 +402,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "project.member_add": (_rule("data_steward", checks=(_not_to_oneself, _project_open, _not_a_member)),),
     "project.member_remove": (_rule("data_steward", checks=(_project_known,)),),
     "intake.add": (_rule("data_steward"),),
+    "intake.review": (_rule("data_steward", "honest_broker", checks=(_reviews_for_another,)),),
     "intake.list": (_rule("data_steward", "honest_broker", "expert"),),
     "version.register": (_rule("service", checks=(_service("intake"),)),),
     "version.list": _ANYBODY,
@@ -399,6 +462,26 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "egress.release": (_rule("service", checks=(_service("airlock"), _egress_known, _two_approvals)),),
     "egress.deliver": (_rule("researcher", checks=(_egress_known, _author, _deliverable)),),
     "egress.withdraw": (_rule("researcher", checks=(_egress_known, _author, _withdrawable)),),
+    "reidentify.request": (
+        _rule(
+            *("data_steward", "honest_broker"),
+            checks=(_break_glass("new"), _the_requester, _on_no_project_of_it, _reviewed_before),
+        ),
+    ),
+    "reidentify.approve": (
+        _rule(
+            *("honest_broker", "data_steward", "operator"),
+            checks=(_another_approver, _break_glass("requested"), _on_no_project_of_it, _reviewed_before),
+        ),
+    ),
+    "reidentify.show": (
+        _rule(
+            *("data_steward", "honest_broker"),
+            checks=(_the_requester, _break_glass("open"), _two_who_agreed, _on_no_project_of_it),
+        ),
+    ),
+    "reidentify.review": (_rule("auditor", checks=(_break_glass("spent", "over"), _had_no_part)),),
+    "reidentify.list": (_rule("data_steward", "honest_broker", "operator", "auditor"),),
     "audit.query": (_rule("auditor"),),
     "report.list": _ANYBODY,
     "report.run": (

@@ -136,6 +136,31 @@ class EgressFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassFacts:
+    """A re-identification request: ``state`` is new | requested | lapsed | open | spent | over | reviewed.
+
+    ``actor_on_project``: whether the actor belongs to a project that the dataset is released to; None is unknown.
+    ``review_pending``: an earlier request of the same requester was opened and no auditor has reviewed it.
+    """
+
+    id: str
+    state: str
+    requested_by: str
+    approvers: frozenset[str] = frozenset()
+    actor_on_project: bool | None = None
+    review_pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFacts:
+    """A batch whose review sample a person judges: ``waiting`` is whether the image is in it and not judged yet."""
+
+    batch: str
+    submitted_by: str
+    waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything a service found out before it asked. What is None is unknown, and unknown is a denial."""
 
@@ -146,6 +171,8 @@ class Facts:
     engagement: EngagementFacts | None = None
     release: ReleaseFacts | None = None
     egress: EgressFacts | None = None
+    break_glass: BreakGlassFacts | None = None
+    review: ReviewFacts | None = None
 
 
 NO_FACTS: Final = Facts()
@@ -192,6 +219,14 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_the_author": "egress: wanted the author of the request, got somebody else",
         "not_released_yet": "egress: wanted a released request, got one in another state",
         "delivered_already": "egress: wanted the first delivery, got a second; a delivery is single-use",
+        "break_glass_state": "break-glass: wanted a request in a state in which this can be done, got another",
+        "break_glass_over": "break-glass: wanted one that is open, got one whose time or number of shows is used up",
+        "break_glass_review": "break-glass: wanted the requester's earlier one reviewed by an auditor, got one not",
+        "approved_already": "break-glass: wanted two different approvers, got the same one again",
+        "not_the_requester": "break-glass: wanted the person who requested it, got somebody else",
+        "took_part": "conflict of duty: wanted a reviewer who had no part in it, got one who had",
+        "reviews_own_batch": "conflict of duty: wanted somebody other than who handed it in, got the same person",
+        "not_in_sample": "review sample: wanted an image that waits for a judgement, got another",
         "not_withdrawable": "egress: wanted a request that can still be withdrawn, got one that cannot",
     }
 )

@@ -3,35 +3,81 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock
-from enclave.core.errors import EnclaveError
+from enclave.core.errors import DeniedError, EnclaveError
 from enclave.core.ids import check_name, check_token_id
 from enclave.keys.box import open_box
 from enclave.keys.uri import file_uri
+from enclave.policy.model import Actor
+from enclave.reidentification.desk import BreakGlassDesk
 from enclave.reidentification.key_map import KeyMap, parse_entry
+from enclave.reidentification.requests import RequestStore
+from enclave.reidentification.settings import VaultSettings
+from enclave.reidentification.standing import RegistryStanding
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
+from enclave.wire.client import WireClient
 from enclave.wire.messages.schema import Done
-from enclave.wire.messages.vault import AskState, StoreMap, VaultState
-from enclave.wire.peer import Call, WireServer
+from enclave.wire.messages.vault import (
+    ApproveBreakGlass,
+    AskState,
+    ListBreakGlass,
+    RequestBreakGlass,
+    ReviewBreakGlass,
+    ShowBreakGlass,
+    StoreMap,
+    VaultState,
+)
+from enclave.wire.peer import Call, Handler, WireServer
 
 _INTAKE = "service:intake"
 
 
-class VaultDaemon:
-    """The re-identification vault behind one socket; only daemons of this enclave may ask."""
+def nobody(_token: str) -> Actor:
+    """For a vault without break-glass: no token is anybody's."""
+    raise DeniedError("vault: wanted a person who is signed in, got nobody", code="token_invalid")
 
-    def __init__(self, home: Home, *, log: Log, clock: Clock | None = None) -> None:
+
+class VaultDaemon:
+    """The re-identification vault behind one socket; only daemons and commands of this enclave may ask.
+
+    ``resolve`` turns a person's token into an actor and raises ``DeniedError`` when it is none.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        log: Log,
+        resolve: Callable[[str], Actor] = nobody,
+        settings: VaultSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         ensure_private_dir(home.run_dir, mode=0o711)
-        self._audit = AuditClient(home.socket("auditd"), clock=clock or SystemClock())
-        self._map = KeyMap(home.state("vault"), box=open_box(file_uri(home.key_file("vault"))))
+        clock = clock or SystemClock()
+        box = open_box(file_uri(home.key_file("vault")))
+        self._audit = AuditClient(home.socket("auditd"), clock=clock)
+        self._map = KeyMap(home.state("vault"), box=box)
+        self._registry = WireClient(home.socket("registryd"))
+        self.desk = BreakGlassDesk(
+            store=RequestStore(home.state("vault") / "requests", box=box),
+            keys=self._map,
+            audit=self._audit,
+            resolve=resolve,
+            standing=RegistryStanding(self._registry),
+            clock=clock,
+            settings=settings or VaultSettings(),
+            log=log,
+        )
         uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
         self._server = WireServer(
             home.socket("vaultd"),
-            {StoreMap: self._store, AskState: self._state},
+            {StoreMap: self._store, AskState: self._state, **self._for_people()},
             log=log,
             allowed_uids=uids,
             mode=0o600 if len(uids) == 1 else 0o666,
@@ -44,7 +90,18 @@ class VaultDaemon:
     def close(self) -> None:
         """Stops listening; what was answered is durable."""
         self._server.close()
+        self._registry.close()
         self._audit.close()
+
+    def _for_people(self) -> dict[type[Any], Handler]:
+        desk = self.desk
+        return {
+            RequestBreakGlass: lambda q, _: desk.request(q),
+            ApproveBreakGlass: lambda q, _: desk.approve(q.token, q.id),
+            ShowBreakGlass: lambda q, _: desk.show(q.token, q.id),
+            ReviewBreakGlass: lambda q, _: desk.review(q.token, q.id, finding=q.finding),
+            ListBreakGlass: lambda q, _: desk.list_all(q.token),
+        }
 
     def _store(self, message: StoreMap, _call: Call) -> Done:
         check_name(message.dataset, what="dataset")

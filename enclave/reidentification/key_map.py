@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.errors import ConflictError, InvalidError
+from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_name
 from enclave.keys.box import Box
 from enclave.runtime.home import ensure_private_dir
@@ -60,6 +60,17 @@ class KeyMap:
             _check_injective(known)
             self._write(dataset, known)
             return len(known)
+
+    def entries(self, dataset: str, pseudonyms: tuple[str, ...]) -> tuple[Entry, ...]:
+        """Who is behind ``pseudonyms``: for break-glass only. Raises ``NotFoundError`` when one is not of it."""
+        with self._guard:
+            known = self._read(check_name(dataset, what="dataset"))
+        missing = sum(1 for pseudonym in pseudonyms if pseudonym not in known)
+        if missing:
+            raise NotFoundError(
+                f"vault: wanted pseudonyms of this dataset, got {missing} that are not", code="unknown_subject"
+            )
+        return tuple(known[pseudonym] for pseudonym in pseudonyms)
 
     def counts(self) -> dict[str, int]:
         """Subjects per dataset."""

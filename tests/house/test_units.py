@@ -16,7 +16,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 STARTED_BY_LAUNCHER = {"enclave-gate", "enclave-tap"}
 WEB = ["enclave-hub", "enclave-proxy"]  # programs of others, configured by us
 DAEMONS = [*sorted(set(SCRIPTS) - {"enclave"} - STARTED_BY_LAUNCHER), *WEB]
-NO_NETWORK = {"enclave-brokerd", "enclave-vaultd"}
+NO_NETWORK = {"enclave-brokerd"}
 HARDENING = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",

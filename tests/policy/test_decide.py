@@ -19,6 +19,7 @@ from enclave.policy.model import (
     REASONS,
     ROLES,
     Actor,
+    BreakGlassFacts,
     CertificateFacts,
     DeterminationFacts,
     EgressFacts,
@@ -27,6 +28,7 @@ from enclave.policy.model import (
     ProjectFacts,
     ReleaseFacts,
     Resource,
+    ReviewFacts,
     VersionFacts,
 )
 
@@ -77,6 +79,8 @@ GOOD = Facts(
         withdrawable=True,
         approvers=frozenset({"olga", "omar"}),
     ),
+    break_glass=BreakGlassFacts(id="x", state="requested", requested_by="stefan", actor_on_project=False),
+    review=ReviewFacts(batch="x", submitted_by="stefan", waiting=True),
 )
 
 # action → who may when every fact speaks for it; written by hand, compared with the table
@@ -109,9 +113,25 @@ MAY = {
     "egress.release": {"service:airlock"},
     "egress.deliver": {"rosa"},
     "egress.withdraw": {"rosa"},
+    "intake.review": {"stella", "hana"},
+    "reidentify.request": {"stella", "hana"},
+    "reidentify.approve": {"stella", "hana", "otto"},
+    "reidentify.show": {"stella", "hana"},
+    "reidentify.review": {"ada"},
+    "reidentify.list": {"stella", "hana", "otto", "ada"},
     "audit.query": {"ada"},
     "report.list": set(PERSON_OF.values()),
     "report.run": {"stella", "hana", "service:reports"},
+}
+
+
+TWO = frozenset({"holger", "olaf"})
+GLASS = {  # '' as the requester: the actor
+    "reidentify.request": BreakGlassFacts(id="x", state="new", requested_by="", actor_on_project=False),
+    "reidentify.show": BreakGlassFacts(
+        id="x", state="open", requested_by="", approvers=TWO, actor_on_project=False, review_pending=True
+    ),
+    "reidentify.review": BreakGlassFacts(id="x", state="over", requested_by="stefan", approvers=TWO),
 }
 
 
@@ -121,6 +141,10 @@ def facts_for(action: str, actor: Actor) -> Facts:
         facts = replace(facts, project=replace(facts.project, member_role="researcher"))
     if action == "determination.revoke":
         facts = replace(facts, determination=replace(facts.determination, state="signed"))
+    if action in GLASS:
+        facts = replace(
+            facts, break_glass=replace(GLASS[action], requested_by=GLASS[action].requested_by or actor.name)
+        )
     return facts
 
 
@@ -315,3 +339,50 @@ def test_the_second_delivery_is_refused() -> None:
     assert allowed(who("rosa"), "egress.deliver", facts) == "delivered_already"
     facts = replace(GOOD, egress=replace(GOOD.egress, released=False))
     assert allowed(who("rosa"), "egress.deliver", facts) == "not_released_yet"
+
+
+# ── break-glass ─────────────────────────────────────────────────────────────
+
+
+GLASS_STATES = ("new", "requested", "lapsed", "open", "spent", "over", "reviewed")
+GLASS_IN = {"request": {"new"}, "approve": {"requested"}, "show": {"open"}, "review": {"spent", "over"}}
+
+
+@pytest.mark.row("S8.4")
+@pytest.mark.row("S13.5")
+@pytest.mark.parametrize("act", sorted(GLASS_IN))
+def test_break_glass_over_all_people_states_and_memberships(act: str) -> None:
+    people = ("a", "b", "c")
+    groups = [frozenset(g) for n in range(3) for g in itertools.combinations(people, n)]
+    product = itertools.product(people, people, groups, GLASS_STATES, (True, False, None), (True, False))
+    for actor, requester, approvers, state, on_project, pending in product:
+        found = BreakGlassFacts(
+            id="x",
+            state=state,
+            requested_by=requester,
+            approvers=approvers,
+            actor_on_project=on_project,
+            review_pending=pending,
+        )
+        may = (
+            state in GLASS_IN[act]
+            and {
+                "request": actor == requester and on_project is False and not pending,
+                "approve": actor != requester and actor not in approvers and on_project is False and not pending,
+                "show": actor == requester and on_project is False and len(approvers - {requester}) == 2,
+                "review": actor != requester and actor not in approvers,
+            }[act]
+        )
+        facts = replace(GOOD, break_glass=found)
+        reason = allowed(Actor(actor, ALL_ROLES), f"reidentify.{act}", facts)
+        assert (reason == "ok") is may, (actor, found, reason)
+        assert allowed(Actor(actor, ALL_ROLES), f"reidentify.{act}", facts, id="y") != "ok"
+
+
+@pytest.mark.row("S13.6")
+@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("submitter", ["stella", "stefan", ""])
+def test_nobody_judges_the_sample_of_their_own_batch(submitter: str, waiting: bool) -> None:
+    facts = replace(GOOD, review=ReviewFacts(batch="x", submitted_by=submitter, waiting=waiting))
+    assert (allowed(Actor("stella", ALL_ROLES), "intake.review", facts) == "ok") is (submitter == "stefan" and waiting)
+    assert allowed(who("hana"), "intake.review", facts, id="y") != "ok"

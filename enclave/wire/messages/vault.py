@@ -28,3 +28,103 @@ class VaultState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskState:
     """How many subjects per dataset are held."""
+
+
+# ── break-glass (token = the acting person's Hub token) ─────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlass:
+    """A request to learn who is behind pseudonyms: requested | lapsed | open | spent | over | reviewed.
+
+    ``until`` (RFC 3339) and ``shows_left`` count from the second approval. Pseudonyms only.
+    """
+
+    id: str
+    dataset: str
+    state: str
+    subjects: tuple[str, ...]
+    reason: str
+    ticket: str
+    requested_by: str
+    requested: str
+    approvers: tuple[str, ...] = ()
+    until: str = ""
+    shows_left: int = 0
+    shown: int = 0
+    reviewed_by: str = ""
+    finding: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassList:
+    """Several requests, newest first."""
+
+    requests: tuple[BreakGlass, ...]
+
+
+@request("reidentify.request", reply=BreakGlass)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBreakGlass:
+    """By a data steward or honest broker who is on no project of the dataset: 1 to 50 pseudonyms."""
+
+    token: str
+    dataset: str
+    subjects: tuple[str, ...]
+    reason: str
+    ticket: str
+
+
+@request("reidentify.approve", reply=BreakGlass)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveBreakGlass:
+    """By an honest broker, data steward or operator: not the requester, not on a project of it, each once."""
+
+    token: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """Who is behind one pseudonym. ``offset_days``: by how many days the dates were moved."""
+
+    pseudonym: str
+    original_ids: tuple[str, ...]
+    offset_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revealed:
+    """The originals: leave the vault in this reply and nowhere else."""
+
+    id: str
+    until: str
+    shows_left: int
+    subjects: tuple[Original, ...]
+
+
+@request("reidentify.show", reply=Revealed)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowBreakGlass:
+    """By the requester alone, while it is open, a bounded number of times."""
+
+    token: str
+    id: str
+
+
+@request("reidentify.review", reply=BreakGlass)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewBreakGlass:
+    """By an auditor who had no part in it, once it is spent or over; until then its requester gets no other one."""
+
+    token: str
+    id: str
+    finding: str
+
+
+@request("reidentify.list", reply=BreakGlassList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListBreakGlass:
+    """By a data steward, honest broker, operator or auditor."""
+
+    token: str
