@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from enclave.cli.output import JsonOption, words, write_json
+from enclave.core.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from enclave.deid.job import JobResult, JobSpec
 
 app = typer.Typer(no_args_is_help=True, help="De-identify DICOM and tables, stand-alone.")
 key_app = typer.Typer(no_args_is_help=True, help="The key behind all pseudonyms.")
@@ -27,6 +31,7 @@ def run(  # noqa: PLR0917 - a command's options are its parameters
     key_file: KeyOption,
     recipe: RecipeOption = None,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    scheduler: Annotated[str, typer.Option(metavar="ADDR", help="A Dask scheduler: tcp://HOST:PORT.")] = "",
     map_file: Annotated[Path | None, typer.Option("--map", help="Write the key back to patients here.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a job that was interrupted.")] = False,
     quarantine_copies: Annotated[
@@ -35,7 +40,7 @@ def run(  # noqa: PLR0917 - a command's options are its parameters
     json_path: JsonOption = None,
 ) -> None:
     """De-identify files and folders into OUTPUT."""
-    from enclave.deid.job import JobSpec, run_job
+    from enclave.deid.job import JobSpec
     from enclave.deid.keyring import open_keyring
 
     spec = JobSpec(
@@ -44,24 +49,19 @@ def run(  # noqa: PLR0917 - a command's options are its parameters
         recipe=_recipe(recipe),
         keyring=open_keyring(key_file),
         jobs=jobs,
+        scheduler=scheduler,
         resume=resume,
         quarantine_copies=quarantine_copies,
     )
-    with _Progress() as progress:
-        result = run_job(_with_progress(spec, progress))
+    _check_map(map_file)
+    result = _run(spec)
     if map_file is not None:
         _write_map(map_file, result.patients)
-    report = result.report
     if json_path:
-        write_json(report, json_path)
-    words().print(
-        f"{report['files_out']} of {report['files_in']} files clean, {report['quarantined']} held back, "
-        f"{report['seconds']:.1f} s",
-        markup=False,
-    )
-    for reason, count in sorted(report["reasons"].items()):
-        words().print(f"  {count} × {reason}: {_reason(reason)}", markup=False)
-    raise typer.Exit(_WITH_FINDINGS if report["quarantined"] or report["canaries"]["found"] else _DONE)
+        write_json(result.report, json_path)
+    _tell_result(result.report)
+    held = result.report["quarantined"] or result.report["canaries"]["found"]
+    raise typer.Exit(_WITH_FINDINGS if held else _DONE)
 
 
 @app.command()
@@ -128,10 +128,32 @@ def _reason(reason: str) -> str:
     return REASONS.get(reason, "")
 
 
-def _with_progress(spec: Any, progress: _Progress) -> Any:
+def _run(spec: JobSpec) -> JobResult:
     from dataclasses import replace
 
-    return replace(spec, progress=progress.tell)
+    from enclave.cli.progress import Progress
+    from enclave.deid.job import run_job
+
+    with Progress() as progress:
+        return run_job(replace(spec, reading=progress.reading, progress=progress.cleaning))
+
+
+def _tell_result(report: dict[str, Any]) -> None:
+    words().print(
+        f"{report['files_out']} of {report['files_in']} files clean, {report['quarantined']} held back, "
+        f"{report['seconds']:.1f} s",
+        markup=False,
+    )
+    for reason, count in sorted(report["reasons"].items()):
+        words().print(f"  {count} × {reason}: {_reason(reason)}", markup=False)
+
+
+def _check_map(path: Path | None) -> None:
+    """Before hours of work, not after."""
+    if path is not None and (path.exists() or path.is_symlink()):
+        raise ConflictError("deid --map: wanted a new file, got one that exists; name another")
+    if path is not None and not path.parent.is_dir():
+        raise NotFoundError("deid --map: wanted a folder to write into, got none there")
 
 
 def _write_map(path: Path, patients: dict[str, tuple[str, int]]) -> None:
@@ -144,38 +166,3 @@ def _write_map(path: Path, patients: dict[str, tuple[str, int]]) -> None:
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=2, ensure_ascii=False)
         file.write("\n")
-
-
-class _Progress:
-    """A bar with rate and time left on a terminal, else one JSON line for each tenth."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = words()
-        self._bar: Any = None
-        self._task: Any = None
-        self._tenth = 0
-        if console.is_terminal:
-            columns = (TextColumn("{task.fields[rate]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=console)
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task("", total=None, rate="reading headers")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def tell(self, done: int, total: int) -> None:
-        """Shows how far the job is."""
-        if self._bar is not None:
-            speed = self._bar.tasks[0].speed
-            rate = f"{speed:.0f} files/s" if speed else ""
-            self._bar.update(self._task, completed=done, total=total, rate=rate)
-        elif done * 10 // max(1, total) > self._tenth:
-            self._tenth = done * 10 // max(1, total)
-            words().print(json.dumps({"done": done, "total": total}), markup=False)

@@ -24,41 +24,16 @@ def evidence(
     tables: list[CleanTable],
 ) -> dict[str, Any]:
     """Sections ``counts, deidentification, results, quality, methods, column_roles``, and which batch and recipe."""
-    report = job.report
     return {
         "batch": batch.id,
         "recipe": recipe.name,
-        "counts": {
-            "patients": len(job.patients),
-            "files_in": report["files_in"],
-            "files_out": report["files_out"],
-            "quarantined": report["quarantined"],
-            "quarantine_reasons": report["reasons"],
-            "series": len(series.objects),
-            "series_left_out": dict(series.left_out),
-            "table_rows": {clean.name: clean.table.num_rows for clean in tables},
-        },
-        "deidentification": {
-            "profile": "PS3.15 Annex E Basic Application Level Confidentiality Profile",
-            "options": report["options"],
-            "table_edition": report["table_edition"],
-            "max_shift_days": recipe.deid.dates.max_shift_days,
-            "pseudonym_domain": recipe.deid.pseudonym_domain,
-            "actions": report["actions"],
-            "redactions": report["redactions"],
-        },
-        "results": {
-            "k_before": measured.assessment_before.k,
-            "k_after": measured.assessment_after.k,
-            "levels": dict(measured.node),
-            "suppressed_rows": int(measured.suppressed),
-            "before": measured.assessment_before.to_json(),
-            "after": measured.assessment_after.to_json(),
-        },
+        "counts": _counts(job, series=series, tables=tables),
+        "deidentification": _deidentification(job.report, recipe),
+        "results": _results(measured),
         "quality": {
             "checks": {check["id"]: check["count"] for check in quality["checks"]},
             "residual_hits": quality["residual_hits"],
-            "canaries": report["canaries"],
+            "canaries": job.report["canaries"],
         },
         "methods": {
             "quasi_identifiers": [qi.name for qi in recipe.risk.qis],
@@ -68,4 +43,40 @@ def evidence(
             "tools": tool_versions(),
         },
         "column_roles": {name: dict(spec.columns) for name, spec in recipe.deid.tables.items()},
+    }
+
+
+def _counts(job: JobResult, *, series: Collected, tables: list[CleanTable]) -> dict[str, Any]:
+    return {
+        "patients": len(job.patients),
+        "files_in": job.report["files_in"],
+        "files_out": job.report["files_out"],
+        "quarantined": job.report["quarantined"],
+        "quarantine_reasons": job.report["reasons"],
+        "series": len(series.objects),
+        "series_left_out": dict(series.left_out),
+        "table_rows": {clean.name: clean.table.num_rows for clean in tables},
+    }
+
+
+def _deidentification(report: dict[str, Any], recipe: IntakeRecipe) -> dict[str, Any]:
+    return {
+        "profile": "PS3.15 Annex E Basic Application Level Confidentiality Profile",
+        "options": report["options"],
+        "table_edition": report["table_edition"],
+        "max_shift_days": recipe.deid.dates.max_shift_days,
+        "pseudonym_domain": recipe.deid.pseudonym_domain,
+        "actions": report["actions"],
+        "redactions": report["redactions"],
+    }
+
+
+def _results(measured: Anonymised) -> dict[str, Any]:
+    return {
+        "k_before": measured.assessment_before.k,
+        "k_after": measured.assessment_after.k,
+        "levels": dict(measured.node),
+        "suppressed_rows": int(measured.suppressed),
+        "before": measured.assessment_before.to_json(),
+        "after": measured.assessment_after.to_json(),
     }
