@@ -41,6 +41,7 @@ c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
 c.JupyterHub.cleanup_servers = False  # servers outlive a Hub that restarts
 c.JupyterHub.cleanup_proxy = False
 c.ConfigurableHTTPProxy.should_start = False
+c.JupyterHub.last_activity_interval = 5  # it looks at the proxy's routes as often: one that was restarted has none
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
 c.ConfigurableHTTPProxy.auth_token = read_hub_secret(home, PROXY_TOKEN)
 

@@ -57,8 +57,8 @@ def start(home: HomeOption = None, port: int = PortOption) -> None:
     from enclave.cli.demo_story import prepare
 
     place = _home_for(home, port)
-    start_detached(place)
     try:
+        start_detached(place)
         prepare(place, tell=_tell)
         _print_where(place)
         words().print("Press Ctrl-C to end everything. What was made stays and is there at the next start.")
@@ -125,6 +125,15 @@ def start_detached(home: Home) -> None:
             stderr=log_file,
             start_new_session=True,
         )
+    try:
+        _await_up(home, supervisor, log_path)
+    except BaseException:  # Ctrl-C too: before its status file is there, nobody else knows of it
+        supervisor.terminate()
+        supervisor.wait(90)
+        raise
+
+
+def _await_up(home: Home, supervisor: subprocess.Popen[bytes], log_path: Path) -> None:
     with _spinner() as progress:
         task = progress.add_task("Starting …", total=None)
         end = time.monotonic() + UP_TIMEOUT_S
@@ -137,7 +146,6 @@ def start_detached(home: Home) -> None:
             names = list(found["pids"]) if found else []
             progress.update(task, description=f"Starting {names[-1] if names else '…'}")
             time.sleep(0.1)
-    stop(home)
     raise UnavailableError(f"enclave: wanted all processes ready within {UP_TIMEOUT_S:.0f} s, got some; see {log_path}")
 
 

@@ -9,12 +9,10 @@ import json
 import os
 import pkgutil
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,29 +123,6 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def until(what: Callable[[], Any], *, seconds: float = 20) -> Any:
-    """What ``what`` returns as soon as that is true; its last error or value is the failure."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            found = what()
-        except (EnclaveError, OSError, AssertionError, ValueError, KeyError):
-            if time.monotonic() > end:
-                raise
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < end, f"did not come about within {seconds} s"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
 def request_names() -> tuple[str, ...]:
     """The names of all requests of all services."""
@@ -182,6 +157,12 @@ def enclave(short_folder: Callable[[], Path]) -> Iterator[Enclave]:
     finally:
         if found.home.format_file.exists():
             demo.stop(found.home)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """The first of six free ports."""
+    return free_ports()
 
 
 @pytest.fixture(scope="module")
@@ -240,14 +221,3 @@ def sandboxed_pids(word: str, below: int) -> list[int]:
 def server(enclave: Enclave, rosa: PersonSession) -> Taken:
     """Rosa's single-user server, taken over: its last process is the server itself, behind pid 1 of its sandbox."""
     return Taken(sandboxed_pids("jupyterhub.singleuser", enclave.pid("launcherd"))[-1])
-
-
-def end_group(process: subprocess.Popen[Any]) -> None:
-    """Ends one that a test started, whatever state it is in."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
