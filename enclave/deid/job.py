@@ -85,11 +85,11 @@ class _Job:
         entries = list_inputs(self._spec.inputs)
         known, unknown = table_entries(entries, recipe=self._recipe)
         raw = self._read_tables(known)
-        self._open_output()
         with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(_pool(self._spec))
+            self._open_output()
             journal = stack.enter_context(contextlib.closing(Journal(self._spec.output)))
             staging = self._open_staging(stack)
-            pool = stack.enter_context(_pool(self._spec))
             planted = canaries.plant(self._recipe.canaries.count, stack=stack, keyring=self._spec.keyring)
             cohort = self._harvest(entries, raw, planted=planted, pool=pool)
             tools = make_tools(self._recipe, keyring=self._spec.keyring, cohort=cohort)

@@ -1,0 +1,235 @@
+"""Jobs that are killed, and clusters that lose a worker: nothing lost, nothing done twice, the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optional import need
+from pyarrow import parquet
+
+from enclave.core.errors import ConflictError, InvalidError, UnavailableError
+from enclave.deid.job import JobSpec, run_job
+from enclave.deid.journal import NAME, Journal
+from enclave.keys.files import new_symmetric
+
+KILLS = 7
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a job leaves but its own memory, by name; what a kill may leave over would show here."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != NAME
+    }
+
+
+def journaled(folder: Path) -> list[int]:
+    path = folder / NAME
+    lines = path.read_bytes().split(b"\n")[1:-1] if path.exists() else []
+    return [json.loads(line)["index"] for line in lines]
+
+
+@pytest.fixture
+def twins(source: Any, tmp_path: Path) -> Path:
+    """Some patients of the cohort, some of their files twice, one with other content under its UID."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, path in enumerate(sorted((source[0] / "dicom").rglob("*.dcm"))[:90]):
+        data = path.read_bytes()
+        (folder / f"{number:03d}.dcm").write_bytes(data)
+        if number % 9 == 0:
+            (folder / f"{number:03d}-again.dcm").write_bytes(data)
+            (folder / f"{number:03d}-other.dcm").write_bytes(data.replace(b"CT CHEST", b"CT ABDOM"))
+    (folder / "broken.dcm").write_bytes(data[:-100])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_job_killed_at_any_moment_ends_as_if_it_never_was(jobs: int, twins: Path, tmp_path: Path) -> None:
+    new_symmetric(tmp_path / "key")
+    (tmp_path / "r.toml").write_text(
+        'options = ["retain_modified_dates", "clean_descriptors"]\n[canaries]\ncount = 1\n'
+    )
+    chance = random.Random(jobs)
+
+    def command(output: Path, *more: str) -> list[str]:
+        fixed = ("--key-file", tmp_path / "key", "--recipe", tmp_path / "r.toml", "--jobs", jobs)
+        arguments = map(str, ("run", twins, "--output", output, *fixed, *more))
+        return [sys.executable, "-m", "enclave.cli.main", "deid", *arguments]
+
+    done = subprocess.run(command(tmp_path / "whole"), capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    reached = []
+    for _ in range(KILLS):
+        child = subprocess.Popen(
+            command(tmp_path / "killed", "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        already = len(journaled(tmp_path / "killed"))
+        wanted = already + chance.randrange(0, 22)
+        until = time.monotonic() + 20
+        while len(journaled(tmp_path / "killed")) <= wanted and child.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.01)
+        child.kill()
+        _, words = child.communicate()
+        assert child.returncode in (-signal.SIGKILL, 3), words
+        reached.append(len(journaled(tmp_path / "killed")))
+    assert reached[0] < reached[-1]
+    report = tmp_path / "report"
+    last = subprocess.run(
+        command(tmp_path / "killed", "--resume", "--json", str(report)), capture_output=True, text=True, check=False
+    )
+    assert last.returncode == 3, last.stderr
+    whole, killed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
+    assert set(killed) == set(whole)
+    assert [name for name in whole if killed[name] != whole[name]] == []
+    assert set(Counter(journaled(tmp_path / "killed")).values()) == {1}
+    counts = json.loads(report.read_text())
+    assert counts["files_in"] == counts["files_out"] + counts["quarantined"] == 90 + 20 + 1
+    assert counts["reasons"]["duplicate_identical"] >= 10
+    assert counts["reasons"]["duplicate_sop_uid"] > 0
+    rows = parquet.read_table(tmp_path / "killed" / "provenance.parquet").to_pylist()
+    assert sorted(row["output"] for row in rows) == sorted(name for name in killed if name.startswith("dicom/"))
+
+
+def test_workers_end_with_the_job_that_was_killed(twins: Path, tmp_path: Path) -> None:
+    new_symmetric(tmp_path / "key")
+    arguments = ("run", twins, "--output", tmp_path / "out", "--key-file", tmp_path / "key", "--jobs", "2")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "enclave.cli.main", "deid", *map(str, arguments)], stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 30
+    while not journaled(tmp_path / "out") and time.monotonic() < until:
+        time.sleep(0.005)
+    family = descendants(child.pid)
+    child.kill()
+    child.wait()
+    assert len(family) >= 2
+    until = time.monotonic() + 10
+    while any(alive(pid) for pid in family) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [pid for pid in family if alive(pid)]
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found += [int(stat.parent.name), *descendants(int(stat.parent.name))]
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_jobs_cannot_share_a_folder(tmp_path: Path) -> None:
+    first = Journal(tmp_path)
+    with pytest.raises(ConflictError):
+        Journal(tmp_path)
+    first.close()
+    Journal(tmp_path).close()
+
+
+def test_a_journal_torn_in_its_first_or_last_line_is_taken_up(tmp_path: Path) -> None:
+    for torn in (b"", b'{"jo', b'{"job": "d"}\n{"index', b'{"job": "d"}\n'):
+        (tmp_path / NAME).write_bytes(torn)
+        journal = Journal(tmp_path)
+        journal.begin("d")
+        journal.close()
+        assert (tmp_path / NAME).read_bytes() == b'{"job": "d"}\n'
+
+
+def test_resuming_over_another_input_is_a_conflict(
+    twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = replace(headers_recipe, tables={})
+    spec = JobSpec(inputs=[twins], output=tmp_path / "out", recipe=recipe, keyring=keyring, resume=True)
+    run_job(spec)
+    (twins / "000-again.dcm").unlink()
+    with pytest.raises(ConflictError):
+        run_job(spec)
+
+
+def test_a_file_whose_pixels_changed_between_two_runs_is_made_again(
+    twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = replace(headers_recipe, tables={})
+    spec = JobSpec(inputs=[twins], output=tmp_path / "out", recipe=recipe, keyring=keyring, resume=True)
+    before = run_job(spec)
+    path = twins / "001.dcm"
+    data = path.read_bytes()
+    time.sleep(0.01)
+    path.write_bytes(data[:-2] + b"\x7f\x01")
+    again = run_job(spec)
+    changed = [
+        (old, new)
+        for old, new in zip(before.outcomes, again.outcomes, strict=True)
+        if old.output_sha256 != new.output_sha256
+    ]
+    assert len(changed) == 1
+    assert changed[0][0].path == changed[0][1].path
+
+
+# ── Dask ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_loses_and_doubles_nothing(
+    twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    need("dask")
+    from distributed import LocalCluster
+
+    recipe = replace(headers_recipe, tables={})
+    here = JobSpec(inputs=[twins], output=tmp_path / "here", recipe=recipe, keyring=keyring)
+    run_job(here)
+    killed: list[int] = []
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
+    ) as cluster:
+
+        def kill(done: int, _total: int) -> None:
+            if done >= 12 and not killed:
+                killed.append(next(iter(cluster.workers.values())).pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+        there = replace(here, output=tmp_path / "there", scheduler=cluster.scheduler_address, progress=kill)
+        result = run_job(there)
+    assert killed
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert set(Counter(journaled(tmp_path / "there")).values()) == {1}
+    assert result.report["files_in"] == result.report["files_out"] + result.report["quarantined"]
+
+
+def test_a_scheduler_that_is_none_is_an_error_that_says_so(
+    twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("dask")
+    monkeypatch.setattr("enclave.deid.cluster._CONNECT_S", 1)
+    spec = JobSpec(inputs=[twins], output=tmp_path / "o", recipe=replace(headers_recipe, tables={}), keyring=keyring)
+    with pytest.raises(UnavailableError):
+        run_job(replace(spec, scheduler="tcp://127.0.0.1:9"))
+    with pytest.raises(InvalidError):
+        run_job(replace(spec, scheduler="file:///x"))
+    assert not (tmp_path / "o").exists()
