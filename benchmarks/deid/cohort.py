@@ -67,7 +67,11 @@ class _Maker:
         turn = number // len(self._truth.patients)  # which of the patient's files
         study = turn * 2 // each if each else 0
         modality = "DOC" if number % 125 == 60 else _MODALITIES[(turn + index) % len(_MODALITIES)]
-        path = Path(f"{person.surname}_{person.mrn}") / f"{person.studies[study]:%Y%m%d}" / f"{person.given}{number:04d}.dcm"
+        path = (
+            Path(f"{person.surname}_{person.mrn}")
+            / f"{person.studies[study]:%Y%m%d}"
+            / f"{person.given}{number:04d}.dcm"
+        )
         truth = FileTruth(path.as_posix(), index)
         dataset = self._start(person, modality, number, turn)
         place = hiding.Place(dataset, truth, person, self._rng, self.tokens)

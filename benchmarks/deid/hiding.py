@@ -194,7 +194,11 @@ def hide(place: Place, *, number: int) -> None:
     ds, person = place.dataset, place.person
     said = [text for text in person.spellings() if len(text) >= 5]
     place.rng.shuffle(said)
-    for keyword, part in (("PatientComments", said[:4]), ("ImageComments", said[4:7]), ("AdditionalPatientHistory", said[7:9])):
+    for keyword, part in (
+        ("PatientComments", said[:4]),
+        ("ImageComments", said[4:7]),
+        ("AdditionalPatientHistory", said[7:9]),
+    ):
         value = "; ".join(part)
         setattr(ds, keyword, value)
         place.truth.removed += [([tag_for_keyword(keyword) or 0], text) for text in part]

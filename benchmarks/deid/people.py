@@ -7,7 +7,22 @@ import unicodedata
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-_HEADS = ("Bran", "Cald", "Dorv", "Elvr", "Farn", "Grev", "Hask", "Ilvr", "Jarn", "Kelv", "Lorv", "Marv", "Nordr", "Orlq")
+_HEADS = (
+    "Bran",
+    "Cald",
+    "Dorv",
+    "Elvr",
+    "Farn",
+    "Grev",
+    "Hask",
+    "Ilvr",
+    "Jarn",
+    "Kelv",
+    "Lorv",
+    "Marv",
+    "Nordr",
+    "Orlq",
+)
 _MIDDLES = ("a", "e", "i", "o", "u", "ane", "ive", "oru")
 _TAILS = ("bury", "dotter", "kamp", "lund", "mark", "quist", "rath", "shaw", "thwait", "vik", "wick", "zell")
 _GIVEN = ("Annelora", "Brisella", "Corvina", "Aldrik", "Bertolf", "Casparin", "Delphira", "Evandra", "Emmerik")

@@ -155,7 +155,11 @@ def _match(
 
 
 def _count_missing(found: Score, file: FileTruth) -> None:
-    for action, entries in (("text_retained", file.retained), ("text_notnull", file.filled), ("date_shifted", file.dates)):
+    for action, entries in (
+        ("text_retained", file.retained),
+        ("text_notnull", file.filled),
+        ("date_shifted", file.dates),
+    ):
         for _ in entries:
             found.count(action, right=False, where="missing file")
 
@@ -170,7 +174,9 @@ def _check(found: Score, file: FileTruth, dataset: FileDataset, links: _Links) -
     for where, phrase in file.words:
         _check_words(found, where, phrase, _value(dataset, where) or "")
     for where, text in file.removed:
-        found.count("text_removed", right=text.lower() not in (_value(dataset, where) or "").lower(), where=_name(where))
+        found.count(
+            "text_removed", right=text.lower() not in (_value(dataset, where) or "").lower(), where=_name(where)
+        )
     for where in file.filled:
         found.count("text_notnull", right=bool(_value(dataset, where)), where=_name(where))
     for where, text in file.uids:

@@ -7,9 +7,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from pydicom.dataset import Dataset
-
 from enclave.deid.names import fold
+from enclave.deid.tree import Node, texts
 from enclave.deid.words import Words
 
 CODE_TAGS = frozenset({0x00080100, 0x00080102, 0x00080103, 0x00080104, 0x00080119})
@@ -24,10 +23,10 @@ _EDITION = re.compile(r"[0-9]{4,8}|[0-9]{1,2}(\.[0-9]{1,2}){0,2}|[0-9]{4}[a-e]|0
 REMOVED = "Removed"
 
 
-def clean_code(dataset: Dataset, *, tag: int, words: Words, evident: Collection[str]) -> str | None:
+def clean_code(node: Node, *, tag: int, words: Words, evident: Collection[str]) -> str | None:
     """What stays of one part of a code: by its scheme, by evidence in the cohort, else a dummy (they are type 1)."""
-    text = _text(dataset, tag)
-    scheme = _text(dataset, _SCHEME).upper()
+    text = _text(node, tag)
+    scheme = _text(node, _SCHEME).upper()
     if not text:
         return None
     if fold(text) in evident:
@@ -37,7 +36,7 @@ def clean_code(dataset: Dataset, *, tag: int, words: Words, evident: Collection[
     if tag == _VERSION:
         return text if scheme in _PUBLIC and _EDITION.fullmatch(text) else None
     if tag == _MEANING:
-        return _known_meaning(scheme, _text(dataset, _VALUE)) or words.keep(text) or REMOVED
+        return _known_meaning(scheme, _text(node, _VALUE)) or words.keep(text) or REMOVED
     return text if scheme in _PUBLIC and _CODE.fullmatch(text) and not _looks_like_name(text, words) else "REMOVED"
 
 
@@ -65,8 +64,5 @@ def _known_meaning(scheme: str, code: str) -> str | None:
     return meaning[:64] if meaning else None
 
 
-def _text(dataset: Dataset, tag: int) -> str:
-    try:
-        return str(dataset[tag].value or "").strip()
-    except Exception:  # noqa: BLE001 - absent, or bytes that do not decode: nothing to keep
-        return ""
+def _text(node: Node, tag: int) -> str:
+    return "\\".join(texts(node[tag], node=node)) if tag in node else ""

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 
 from enclave.deid.dates import parse_da
-from enclave.deid.elements import texts_of, walk
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL, identity_kind
 from enclave.deid.names import MIN_PIECE, fold, name_parts
 from enclave.deid.sweep import Subject
+from enclave.deid.tree import read_tree, text_at, texts, walk_tree
 
 MIN_PATIENTS = 5
 MIN_SHARE = 0.2
 _STAFF_GROUPS = frozenset({0x0008, 0x0032, 0x0040, 0x0400, 0x4008})  # PN in these name those who treat
-_PATIENT_ROOTS = (0x00100020, 0x00100010, 0x00100030)
+_BIRTH = 0x00100030
+_PATIENT_ROOTS = (0x00100020, 0x00100010, _BIRTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +45,19 @@ class Harvest:
         """Takes the identities of one file, and its words as evidence; returns the key of its patient."""
         patient = patient_key(dataset)
         subject = self.subjects[patient]
-        for _, element in walk(dataset):
-            tag, vr = int(element.tag), element.VR
+        for node, tag, value in walk_tree(read_tree(dataset)):
+            vr = value[0]
             kind = identity_kind(tag, vr=vr)
             if kind is not None:
-                self._take(subject, kind=kind, tag=tag, texts=texts_of(element))
-            elif tag == 0x00100030:
-                births = (parse_da(text) for text in texts_of(element))
+                self._take(subject, kind=kind, tag=tag, texts=texts(value, node=node))
+            elif tag == _BIRTH:
+                births = (parse_da(text) for text in texts(value, node=node))
                 subject.births |= {birth for birth in births if birth}
             elif evidence and (tag in TECHNICAL or vr == "CS"):
-                for text in texts_of(element):
+                for text in texts(value, node=node):
                     self._values[fold(text)].add(patient)
             if evidence and tag in DESCRIPTIVE:
-                for text in texts_of(element):
+                for text in texts(value, node=node):
                     for word in fold(text).split():
                         self._words[word].add(patient)
         return patient
@@ -120,16 +121,9 @@ class Harvest:
 
 def patient_key(dataset: Dataset) -> str:
     """What tells patients apart: the patient id, else name and birth date, else the study."""
-    number, name, birth = (_text(dataset, tag) for tag in _PATIENT_ROOTS)
+    number, name, birth = (text_at(dataset, tag) for tag in _PATIENT_ROOTS)
     if number:
         return number
     if name:
         return f"{name}\0{birth}"
-    return "\0study\0" + (_text(dataset, 0x0020000D) or _text(dataset, 0x00080018))
-
-
-def _text(dataset: Dataset, tag: int) -> str:
-    try:
-        return str(dataset[tag].value or "").strip(" \0")
-    except Exception:  # noqa: BLE001 - absent, or bytes that do not decode: no key either way
-        return ""
+    return "\0study\0" + (text_at(dataset, 0x0020000D) or text_at(dataset, 0x00080018))

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.sequence import Sequence
+from pydicom.dataset import FileDataset
 
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
 from enclave.deid.codes import CODE_TAGS, clean_code
-from enclave.deid.elements import element_at, texts_of, values_of
 from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
 from enclave.deid.keyring import Keyring
 from enclave.deid.names import fold
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.profile import Profile
-from enclave.deid.reading import MAX_DEPTH
-from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Sweeper
 from enclave.deid.table import PrivateElement, defined_terms, safe_private, table_rows, vocabulary
+from enclave.deid.tree import BROKEN, Field, Node, numbers, read_tree, texts, write_tree
 from enclave.deid.uids import may_be_uid
 from enclave.deid.words import Words
 
@@ -37,12 +33,19 @@ _INTEGER = re.compile(r"\s*[+-]?\d{1,12}\s*")
 _NAME, _ID, _ACCESSION, _SEX_TAG = 0x00100010, 0x00100020, 0x00080050, 0x00100040
 _CHARSET, _TIMEZONE = 0x00080005, 0x00080201
 _ZONE = re.compile(r"[+-]\d{4}")
+_FORMS = {"CS": _CS, "DS": _DECIMAL, "IS": _INTEGER}
+_PRIVATE_NEVER = frozenset({BROKEN, "SQ", "PN", "AE", "UR"})
+_UTF_8 = ("utf-8",)
+_OURS = Node(_UTF_8)
+_MAX_REMEMBERED = 20_000
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
 _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET})  # ours, or closed sets of terms
 # Bulk data of the image itself, without which it cannot be shown; no text fits into their meaning.
 _KEPT_BINARY = frozenset(
     {*PIXEL_TAGS, 0x00281201, 0x00281202, 0x00281203, 0x00283006, 0x00281221, 0x00281222, 0x00281223, 0x54001010}
 )
+_NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
+_DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
 _SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
@@ -76,8 +79,8 @@ def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
 class Trace:
     """What was done with one instance: counts per action, and each redaction as tag and reason."""
 
-    actions: Counter[str] = field(default_factory=Counter)
-    redactions: list[tuple[str, str]] = field(default_factory=list)
+    actions: Counter[str] = dataclasses.field(default_factory=Counter)
+    redactions: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 class InstanceCleaner:
@@ -86,7 +89,6 @@ class InstanceCleaner:
     def __init__(self, tools: Tools, *, patient: str) -> None:
         self._tools = tools
         self._profile = tools.profile
-        self._patient = patient
         self.pseudonym = tools.keyring.patient_id(patient)
         self._days = tools.keyring.offset_days(patient, max_shift_days=tools.max_shift_days)
         subject = tools.cohort.subjects[patient]
@@ -96,7 +98,8 @@ class InstanceCleaner:
         self._strict = Words(tools.vocabulary, denied=denied)
         self._descriptive = Words(tools.vocabulary, evident=tools.cohort.evident_words, denied=denied)
         self._trace = Trace()
-        self._by_action: dict[Action, Callable[[Dataset, DataElement], None]] = {
+        self._found: dict[str, bool] = {}
+        self._by_action: dict[Action, _Handler] = {
             Action.DUMMY: self._dummy,
             Action.ZERO: self._zero,
             Action.REMOVE: self._remove,
@@ -108,11 +111,11 @@ class InstanceCleaner:
     def clean(self, dataset: FileDataset) -> Trace:
         """Cleans ``dataset`` in place; raises ``Quarantined`` for what cannot be made clean."""
         self._trace = Trace()
-        self._items(dataset, depth=0)
-        self._sweep(dataset)
-        dataset.add_new(_CHARSET, "CS", "ISO_IR 192")
-        dataset.add_new(_NAME, "PN", self.pseudonym)
-        dataset.add_new(_ID, "LO", self.pseudonym)
+        cleaned = self._node(read_tree(dataset))
+        cleaned[_CHARSET] = ("CS", b"ISO_IR 192")
+        cleaned[_NAME] = ("PN", self.pseudonym.encode())
+        cleaned[_ID] = ("LO", self.pseudonym.encode())
+        write_tree(dataset, cleaned, kept=frozenset(PIXEL_TAGS))
         return self._trace
 
     def residual_in(self, data: bytes) -> bool:
@@ -121,164 +124,170 @@ class InstanceCleaner:
 
     # ── every element ───────────────────────────────────────────────────────
 
-    def _items(self, dataset: Dataset, *, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise Quarantined("nesting")
-        overlays = {tag.group for tag in dataset.keys() if tag.group & 0xFF01 == 0x6000}  # noqa: SIM118 - keys are tags
-        for tag in list(dataset.keys()):
-            number = int(tag)
-            if tag.group % 2:
-                self._private(dataset, tag=number)
-            elif tag.group < 8 or tag.group in overlays or number in _OWN_WORDS or number == _CHARSET:
-                self._drop(dataset, tag=number, why="")
+    def _node(self, node: Node) -> Node:
+        overlays = {tag >> 16 for tag in node if tag >> 24 == 0x60}
+        kept = Node(_UTF_8, little=node.little)
+        for tag, field in node.items():
+            group = tag >> 16
+            if group & 1:
+                cleaned = self._private(node, tag, field)
+            elif group < 8 or group in overlays or tag in _OWN_WORDS or tag == _CHARSET:
+                cleaned = self._drop(tag, why="")
             else:
-                self._standard(dataset, tag=number, depth=depth)
-        self._drop_empty_blocks(dataset)
+                cleaned = self._standard(node, tag, field)
+            if cleaned is not None:
+                kept[tag] = cleaned
+        self._drop_empty_blocks(kept)
+        return kept
 
-    def _standard(self, dataset: Dataset, *, tag: int, depth: int) -> None:
-        element = element_at(dataset, tag=tag)
-        if element is None:
-            self._drop(dataset, tag=tag, why="not decodable")
-            return
-        if tag in _KEPT_BINARY and element.VR in BINARY_VRS:
+    def _standard(self, node: Node, tag: int, field: Field) -> Field | None:
+        vr = field[0]
+        if vr == BROKEN:
+            return self._drop(tag, why="not decodable")
+        if tag in _KEPT_BINARY and vr in BINARY_VRS:
             self._count(Action.KEEP)
-            return
-        rule = self._profile.rule(tag, vr=element.VR)
-        action = rule.action
-        if element.VR == "SQ" and action not in (Action.REMOVE, Action.ZERO):
-            self._sequence(element, depth=depth)
-            return
+            return self._swept_bytes(tag, field) if tag not in PIXEL_TAGS else field
+        action = self._profile.rule(tag, vr=vr).action
+        if vr == "SQ" and action not in (Action.REMOVE, Action.ZERO):
+            self._count(Action.CLEAN)
+            return vr, [self._node(item) for item in field[1]]
         self._count(action)
         if action is Action.KEEP and self._profile.listed(tag) is None:
-            self._keep_unlisted(dataset, element)
+            cleaned = self._keep_unlisted(node, tag, field)
         else:
-            self._by_action[action](dataset, element)
+            cleaned = self._by_action[action](node, tag, field)
+        return None if cleaned is None else self._swept(tag, cleaned, little=node.little)
 
-    def _sequence(self, element: DataElement, *, depth: int) -> None:
+    def _private(self, node: Node, tag: int, field: Field) -> Field | None:
+        if 0x10 <= tag & 0xFFFF < 0x100:
+            return field  # creators: judged after their blocks
+        vr = field[0]
+        if not self._may_keep_private(node, tag) or vr in _PRIVATE_NEVER or vr in BINARY_VRS:
+            return self._drop(tag, why="")
         self._count(Action.CLEAN)
-        for item in element.value or ():
-            self._items(item, depth=depth + 1)
-
-    def _private(self, dataset: Dataset, *, tag: int) -> None:
-        if tag & 0xFFFF in range(0x10, 0x100):
-            return  # creators: judged after their blocks
-        element = element_at(dataset, tag=tag)
-        known = element is not None and self._may_keep_private(dataset, tag=tag)
-        if element is None or not known or element.VR in BINARY_VRS or element.VR in ("SQ", "PN", "AE", "UR"):
-            self._drop(dataset, tag=tag, why="")
-            return
-        self._count(Action.CLEAN)
-        if element.VR in TEXT_VRS:
-            self._texts(element, words=self._strict, whole=True)
-        elif element.VR == "UI":
-            self._uid(dataset, element)
-        elif element.VR in ("DA", "DT", "TM", "AS"):
-            self._clean(dataset, element)
+        if vr in TEXT_VRS:
+            cleaned = self._texts(node, tag, field, words=self._strict, whole=True)
+        elif vr == "UI":
+            cleaned = self._uid(node, tag, field)
+        elif vr in _DATE_VRS:
+            cleaned = self._clean(node, tag, field)
         else:
-            self._keep_unlisted(dataset, element)
+            cleaned = self._keep_unlisted(node, tag, field)
+        return None if cleaned is None else self._swept(tag, cleaned, little=node.little)
 
-    def _may_keep_private(self, dataset: Dataset, *, tag: int) -> bool:
-        group, element = tag >> 16, tag & 0xFFFF
-        creator = element_at(dataset, tag=group << 16 | element >> 8)
+    def _may_keep_private(self, node: Node, tag: int) -> bool:
+        element = tag & 0xFFFF
+        creator = node.get(tag & 0xFFFF0000 | element >> 8)
         if creator is None or element < 0x1000:
             return False
-        return PrivateElement(str(creator.value).strip(), group, element & 0xFF) in self._tools.private
+        name = "\\".join(texts(creator, node=node))
+        return PrivateElement(name, tag >> 16, element & 0xFF) in self._tools.private
 
-    def _drop_empty_blocks(self, dataset: Dataset) -> None:
-        tags = [int(tag) for tag in dataset.keys() if tag.group % 2]  # noqa: SIM118 - keys are tags
-        for tag in tags:
-            element = tag & 0xFFFF
-            if element < 0x1000 and not any(other >> 8 == (tag >> 16 << 8 | element) for other in tags):
-                del dataset[tag]
+    def _drop_empty_blocks(self, node: Node) -> None:
+        private = [tag for tag in node if tag >> 16 & 1]
+        blocks = {tag >> 16 << 8 | tag >> 8 & 0xFF for tag in private if tag & 0xFFFF >= 0x1000}
+        for tag in private:
+            if tag & 0xFFFF < 0x1000 and (tag >> 16 << 8 | tag & 0xFF) not in blocks:
+                del node[tag]
                 self._count(Action.REMOVE)
 
     # ── actions ─────────────────────────────────────────────────────────────
 
-    def _dummy(self, dataset: Dataset, element: DataElement) -> None:
-        if int(element.tag) in (_ID, _NAME, _ACCESSION):
-            self._zero(dataset, element)
-        elif element.VR == "UI":
-            self._uid(dataset, element)
-        elif values_of(element):
-            element.value = dummy(element.VR)
+    def _dummy(self, node: Node, tag: int, field: Field) -> Field | None:
+        vr = field[0]
+        if tag in (_ID, _NAME, _ACCESSION):
+            return self._zero(node, tag, field)
+        if vr == "UI":
+            return self._uid(node, tag, field)
+        if vr in _NUMERIC_SIZES:
+            return vr, bytes(_NUMERIC_SIZES[vr])
+        filled = dummy(vr) if vr in BINARY_VRS or texts(field, node=node) else ""
+        return vr, filled if isinstance(filled, bytes) else str(filled).encode()
 
-    def _zero(self, dataset: Dataset, element: DataElement) -> None:
-        del dataset
-        tag = int(element.tag)
-        found = texts_of(element)
+    def _zero(self, node: Node, tag: int, field: Field) -> Field | None:
         if tag in (_ID, _NAME):
-            element.value = self.pseudonym
-        elif tag == _ACCESSION and found:
-            element.value = self._tools.keyring.number_id(found[0].strip(), kind="accession")
-        else:
-            _empty(element)
+            return field[0], self.pseudonym.encode()
+        found = texts(field, node=node) if tag == _ACCESSION else []
+        if found:
+            return field[0], self._tools.keyring.number_id(found[0], kind="accession").encode()
+        return _empty(field)
 
-    def _remove(self, dataset: Dataset, element: DataElement) -> None:
-        del dataset[element.tag]
+    def _remove(self, _node: Node, _tag: int, _field: Field) -> Field | None:
+        return None
 
-    def _keep(self, dataset: Dataset, element: DataElement) -> None:
+    def _keep(self, node: Node, tag: int, field: Field) -> Field | None:
         """K of an option: the value stays as far as its form is right."""
-        if int(element.tag) == _SEX_TAG and not _SEX.issuperset(texts_of(element)):
-            _empty(element)
-        elif element.VR == "TM":
-            element.value = _one_or_many([dates.keep_tm(text) for text in texts_of(element)])
-        elif element.VR == "CS" or element.VR in NUMBER_VRS:
-            self._keep_unlisted(dataset, element)
+        vr = field[0]
+        if tag == _SEX_TAG and not _SEX.issuperset(texts(field, node=node)):
+            return _empty(field)
+        if vr == "TM":
+            return self._each(node, field, dates.keep_tm)
+        if vr == "CS" or vr in NUMBER_VRS:
+            return self._keep_unlisted(node, tag, field)
+        return _as_utf_8(node, field)
 
-    def _uid(self, dataset: Dataset, element: DataElement) -> None:
-        del dataset
-        element.value = _one_or_many([self._tools.keyring.uid_of(text) for text in texts_of(element)])
+    def _uid(self, node: Node, _tag: int, field: Field) -> Field | None:
+        return self._each(node, field, self._tools.keyring.uid_of)
 
-    def _clean(self, dataset: Dataset, element: DataElement) -> None:
-        tag, vr, found = int(element.tag), element.VR, texts_of(element)
-        if vr in TEXT_VRS and tag != _TIMEZONE:
-            self._clean_text(dataset, element)
-        elif tag == _TIMEZONE:
-            element.value = _one_or_many([text for text in found if _ZONE.fullmatch(text)])
-        elif vr == "DA":
-            element.value = _one_or_many([dates.shift_da(text, days=self._days) for text in found])
-        elif vr == "DT":
-            element.value = _one_or_many([dates.shift_dt(text, days=self._days) for text in found])
-        elif vr == "TM":
-            element.value = _one_or_many([dates.keep_tm(text) for text in found])
-        elif vr == "AS":
-            element.value = _one_or_many([dates.top_code_as(text) for text in found])
-        elif vr == "CS":
-            self._keep_unlisted(dataset, element)
-        else:
-            self._drop(dataset, tag=tag, why="cannot be cleaned")
+    def _clean(self, node: Node, tag: int, field: Field) -> Field | None:
+        vr = field[0]
+        if tag == _TIMEZONE:
+            return self._each(node, field, lambda text: text if _ZONE.fullmatch(text) else "")
+        if vr in TEXT_VRS:
+            return self._clean_text(node, tag, field)
+        if vr == "DA":
+            return self._each(node, field, lambda text: dates.shift_da(text, days=self._days))
+        if vr == "DT":
+            return self._each(node, field, lambda text: dates.shift_dt(text, days=self._days))
+        if vr == "TM":
+            return self._each(node, field, dates.keep_tm)
+        if vr == "AS":
+            return self._each(node, field, dates.top_code_as)
+        if vr == "CS":
+            return self._keep_unlisted(node, tag, field)
+        return self._drop(tag, why="cannot be cleaned")
 
-    def _clean_text(self, dataset: Dataset, element: DataElement) -> None:
-        tag = int(element.tag)
+    def _clean_text(self, node: Node, tag: int, field: Field) -> Field | None:
         if tag in CODE_TAGS:
-            element.value = clean_code(dataset, tag=tag, words=self._strict, evident=self._tools.cohort.evident_values)
-        else:
-            words = self._descriptive if tag in DESCRIPTIVE else self._strict
-            self._texts(element, words=words, whole=tag in TECHNICAL)
+            evident = self._tools.cohort.evident_values
+            return field[0], clean_code(node, tag=tag, words=self._strict, evident=evident) or ""
+        words = self._descriptive if tag in DESCRIPTIVE else self._strict
+        return self._texts(node, tag, field, words=words, whole=tag in TECHNICAL)
 
-    def _texts(self, element: DataElement, *, words: Words, whole: bool) -> None:
+    def _texts(self, node: Node, tag: int, field: Field, *, words: Words, whole: bool) -> Field | None:
         evident = self._tools.cohort.evident_values if whole else frozenset()
-        found = texts_of(element)
+        found = texts(field, node=node)
         cleaned = [text if fold(text) in evident else words.keep(text) for text in found]
-        if cleaned != found:
-            self._trace.redactions.append((f"{int(element.tag):08x}", "vocabulary"))
-        element.value = _one_or_many(cleaned)
+        if cleaned == found:
+            return _as_utf_8(node, field)
+        self._trace.redactions.append((f"{tag:08x}", "vocabulary"))
+        return field[0], _joined(cleaned)
 
-    def _keep_unlisted(self, dataset: Dataset, element: DataElement) -> None:
-        tag, vr, found = int(element.tag), element.VR, texts_of(element)
-        right = {"CS": _CS, "DS": _DECIMAL, "IS": _INTEGER}.get(vr)
+    def _each(self, node: Node, field: Field, change: Callable[[str], str]) -> Field | None:
+        if field[0] in _NUMERIC_SIZES or field[0] in BINARY_VRS:
+            return None  # a text by the standard, something else in the file
+        return field[0], _joined([change(text) for text in texts(field, node=node)])
+
+    def _keep_unlisted(self, node: Node, tag: int, field: Field) -> Field | None:
+        vr = field[0]
+        if vr in _NUMERIC_SIZES:
+            return field if len(field[1]) % _NUMERIC_SIZES[vr] == 0 else self._drop(tag, why="no number")
+        found = texts(field, node=node)
+        right = _FORMS.get(vr)
         if right is not None and not all(map(right.fullmatch, found)):
-            if vr == "CS":
-                self._texts(element, words=self._strict, whole=False)
-                self._fit_codes(element)
-            else:
-                self._drop(dataset, tag=tag, why="no number")
-        elif vr == "CS" and tag not in _NOT_SWEPT and any(self._is_denied(text) for text in found):
-            self._drop(dataset, tag=tag, why="identity of the cohort")
-        elif vr == "CS" and not all(map(self._is_term, found)):
-            self._trace.redactions.append((f"{tag:08x}", "unknown term"))
-            kept = [text if self._is_term(text) else "REMOVED" for text in found]
-            element.value = kept if len(kept) > 1 else None
+            if vr != "CS":
+                return self._drop(tag, why="no number")
+            cleaned = self._texts(node, tag, field, words=self._strict, whole=False)
+            return cleaned and (vr, _fitting(texts(cleaned, node=node)))
+        if vr != "CS":
+            return field
+        if tag not in _NOT_SWEPT and any(self._is_denied(text) for text in found):
+            return self._drop(tag, why="identity of the cohort")
+        if all(map(self._is_term, found)):
+            return field
+        self._trace.redactions.append((f"{tag:08x}", "unknown term"))
+        kept = [text if self._is_term(text) else "REMOVED" for text in found]
+        return vr, _joined(kept) if len(kept) > 1 else b""
 
     def _is_term(self, text: str) -> bool:
         """Whether a coded string is made of defined terms and short codes, or shared by many patients."""
@@ -292,54 +301,80 @@ class InstanceCleaner:
         folded = fold(text)
         return folded in denied or not denied.isdisjoint(folded.split())
 
-    def _fit_codes(self, element: DataElement) -> None:
-        fitting = [text.upper() for text in texts_of(element) if _CS.fullmatch(text.upper())]
-        element.value = _one_or_many(fitting)
-
     # ── the sweep ───────────────────────────────────────────────────────────
 
-    def _sweep(self, dataset: Dataset) -> None:
-        for tag in list(dataset.keys()):
-            element = element_at(dataset, tag=tag)
-            if element is None or int(tag) in _NOT_SWEPT or int(tag) in PIXEL_TAGS:
-                continue
-            if element.VR == "SQ":
-                for item in element.value or ():
-                    self._sweep(item)
-            elif self._found(element):
-                self._trace.redactions.append((f"{int(tag):08x}", "identifier_sweep"))
-                if tag.is_private or element.VR in BINARY_VRS:
-                    del dataset[tag]
-                else:
-                    _empty(element)
-
-    def _found(self, element: DataElement) -> bool:
-        vr = element.VR
-        if vr in ("DA", "DT", "TM", "UI", "AS"):
-            return vr == "UI" and any(not may_be_uid(text) for text in texts_of(element))
+    def _swept(self, tag: int, field: Field, *, little: bool) -> Field | None:
+        """``field`` when no identifier stands in it; else it becomes empty, or goes when it is private or binary."""
+        vr, value = field
+        if tag in _NOT_SWEPT or vr in _DATE_VRS or not value or vr == "SQ":
+            return field
         if vr in BINARY_VRS:
-            data = element.value
-            return isinstance(data, bytes) and self._sweeper.found_in_bytes(data)
-        search = self._sweeper.found_in_number if vr in NUMBER_VRS else self._sweeper.found_in_text
-        return any(search(text) for text in texts_of(element))
+            return self._swept_bytes(tag, field)
+        if vr in _NUMERIC_SIZES:
+            hit = len(value) > 3 and any(map(self._sweeper.is_number, numbers(field, little=little)))
+        else:
+            hit = self._hit(field)
+        if not hit:
+            return field
+        self._trace.redactions.append((f"{tag:08x}", "identifier_sweep"))
+        return None if tag >> 16 & 1 else _empty(field)
+
+    def _hit(self, field: Field) -> bool:
+        vr = field[0]
+        found = texts(field, node=_OURS)
+        if vr == "UI":
+            return not all(map(may_be_uid, found))
+        if vr in NUMBER_VRS:
+            return any(map(self._sweeper.found_in_number, found))
+        return any(map(self._found_in_text, found))
+
+    def _found_in_text(self, text: str) -> bool:
+        known = self._found.get(text)
+        if known is None:
+            if len(self._found) > _MAX_REMEMBERED:
+                self._found.clear()
+            known = self._found[text] = self._sweeper.found_in_text(text)
+        return known
+
+    def _swept_bytes(self, tag: int, field: Field) -> Field | None:
+        if isinstance(field[1], bytes) and self._sweeper.found_in_bytes(field[1]):
+            self._trace.redactions.append((f"{tag:08x}", "identifier_sweep"))
+            return None
+        return field
 
     # ── bookkeeping ─────────────────────────────────────────────────────────
 
-    def _drop(self, dataset: Dataset, *, tag: int, why: str) -> None:
-        del dataset[tag]
+    def _drop(self, tag: int, *, why: str) -> Field | None:
+        """Counts a removal; what it returns stands for an element that is gone."""
         self._count(Action.REMOVE)
         if why:
             self._trace.redactions.append((f"{tag:08x}", why))
+        return None
 
     def _count(self, action: Action) -> None:
         self._trace.actions[action.value] += 1
 
 
-def _empty(element: DataElement) -> None:
-    element.value = Sequence([]) if element.VR == "SQ" else None
+_Handler = Callable[[Node, int, Field], Field | None]
 
 
-def _one_or_many(values: list[str]) -> Any:
-    if not any(values):
-        return None
-    return values[0] if len(values) == 1 else values
+def _empty(field: Field) -> Field:
+    return (field[0], []) if field[0] == "SQ" else (field[0], b"")
+
+
+def _joined(values: list[str]) -> bytes:
+    return "\\".join(values).encode("utf-8", "replace") if any(values) else b""
+
+
+def _as_utf_8(node: Node, field: Field) -> Field:
+    """The same text in the character set that we declare; what is ASCII stays the same bytes."""
+    vr, value = field
+    if isinstance(value, bytes) and (
+        vr in BINARY_VRS or vr in _NUMERIC_SIZES or (value.isascii() and b"\x1b" not in value)
+    ):
+        return field
+    return vr, _joined(texts(field, node=node))
+
+
+def _fitting(found: list[str]) -> bytes:
+    return _joined([upper for text in found if _CS.fullmatch(upper := text.upper())])

@@ -73,6 +73,10 @@ class Sweeper:
         digits = text.strip().partition(".")[0].lstrip("+-0")
         return len(digits) >= 6 and digits in self._pieces
 
+    def is_number(self, number: float) -> bool:
+        """Whether a binary number is an identifier, as ``found_in_number``."""
+        return abs(number) >= 100_000 and self.found_in_number(f"{number:.0f}")
+
     def found_in_bytes(self, data: bytes) -> bool:
         """Whether raw bytes hold an identifier as ASCII, UTF-8 or Latin-1 text, in any case."""
         return _hit(self._raw, data.decode("latin-1").lower())
