@@ -141,17 +141,19 @@ def write_tree(dataset: Dataset, node: Node, *, kept: frozenset[int]) -> None:
         raw[key] = RawDataElement(key, vr, len(data), data, 0, implicit, little)
 
 
-def encode_elements(dataset: Dataset) -> bytes:
-    """The elements of a dataset that ``write_tree`` has filled, by ascending tag, in its own encoding."""
+def encode_elements(dataset: Dataset, *, split: int) -> tuple[bytes, bytes]:
+    """The elements by ascending tag in the dataset's own encoding: those below ``split``, and those from there on."""
     implicit, little = (bool(part) for part in dataset.original_encoding)
-    raw = raw_elements(dataset)
-    if all(isinstance(element, RawDataElement) for element in raw.values()):
-        node = Node(_DEFAULT)
-        for tag, element in raw.items():
-            node[int(tag)] = (element.VR or "UN", element.value or b"")
-    else:
-        node = read_tree(dataset)
-    return encode_node(node, implicit=implicit, little=little)
+    parts = Node(_DEFAULT, little=little), Node(_DEFAULT, little=little)
+    for tag, element in raw_elements(dataset).items():
+        number = int(tag)
+        part = parts[number >= split]
+        if isinstance(element, RawDataElement):
+            part[number] = (element.VR or "UN", element.value or b"")
+        else:
+            part[number] = _decoded(element, node=part, depth=0)
+    head, tail = (encode_node(part, implicit=implicit, little=little) for part in parts)
+    return head, tail
 
 
 def encode_node(node: Node, *, implicit: bool, little: bool) -> bytes:

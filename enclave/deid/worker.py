@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.sequence import Sequence
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset
+from pydicom.tag import BaseTag
 
 from enclave.deid import pixels
 from enclave.deid.harvest import Harvest, patient_key
@@ -22,6 +25,7 @@ from enclave.deid.reading import Instance, quiet_parsing, read_instance
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import open_source, sha256_of
 from enclave.deid.table import table_edition
+from enclave.deid.tree import Node, encode_value, raw_elements, text_at
 from enclave.deid.writing import Encoded, encode, write_instance
 
 _METHODS = {
@@ -176,14 +180,27 @@ class Worker:
 
     def _declare(self, dataset: FileDataset) -> None:
         """Writes into the instance what really ran. Images held back by their header are no cleaned pixels."""
+        implicit, little = (bool(part) for part in dataset.original_encoding)
+        for tag, data in self._declared(implicit=implicit, little=little).items():
+            key = BaseTag(tag)
+            raw_elements(dataset)[key] = RawDataElement(key, dictionary_VR(tag), len(data), data, 0, implicit, little)
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - a worker lives as long as its process
+    def _declared(self, *, implicit: bool, little: bool) -> dict[int, bytes]:
         options = self._plan.tools.profile.options
         codes = ["113100", *(OPTIONS[option] for option in options if option not in PIXEL_OPTIONS)]
-        dataset.add_new(0x00120062, "CS", "YES")
-        dataset.add_new(0x00120063, "LO", f"PS3.15 Annex E {table_edition()}")
-        dataset.add_new(0x00120064, "SQ", Sequence([_code(code) for code in codes]))
         dates = {"retain_full_dates": "UNMODIFIED", "retain_modified_dates": "MODIFIED"}
         done = next((word for option, word in dates.items() if option in options), "REMOVED")
-        dataset.add_new(0x00280303, "CS", done)
+        values: dict[int, str | list[Node]] = {
+            0x00120062: "YES",
+            0x00120063: f"PS3.15 Annex E {table_edition()}",
+            0x00120064: [_code(code) for code in codes],
+            0x00280303: done,
+        }
+        return {
+            tag: encode_value(dictionary_VR(tag), value, implicit=implicit, little=little)
+            for tag, value in values.items()
+        }
 
 
 def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen:
@@ -201,9 +218,9 @@ def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen
         raise Quarantined("unreadable") from None
 
 
-def _code(value: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", _METHODS[value][:64]
+def _code(value: str) -> Node:
+    item = Node(("utf-8",))
+    item[0x00080100], item[0x00080102], item[0x00080104] = ("SH", value), ("SH", "DCM"), ("LO", _METHODS[value][:64])
     return item
 
 
@@ -214,7 +231,7 @@ def _target(dataset: FileDataset, pseudonym: str) -> str:
 
 
 def _uid_part(dataset: FileDataset, tag: int) -> str:
-    text = str(dataset[tag].value or "") if tag in dataset else ""
+    text = text_at(dataset, tag)
     return "".join(char for char in text if char.isdigit() or char == ".").strip(".")[:64] or "none"
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import BinaryIO
 
-import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from enclave.deid.pixel_data import DELIMITER, PIXEL_TAGS, PixelElement, element_header
 from enclave.deid.reading import Instance
 from enclave.deid.reasons import Quarantined
-from enclave.deid.source import Source, digest_of, meta_of
+from enclave.deid.source import Source, digest_of
+from enclave.deid.tree import encode_elements
 
 IMPLEMENTATION_UID = UID("2.25.191034567298810355236112345098112387401")
 IMPLEMENTATION_NAME = "ENCLAVE"
@@ -55,15 +53,12 @@ def encode(dataset: FileDataset) -> Encoded:
     syntax = meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = IMPLEMENTATION_NAME
-    dataset.preamble = b"\0" * 128
-    behind = [tag for tag in dataset.keys() if int(tag) > PIXEL_TAGS[0]]  # noqa: SIM118 - keys are tags
+    if dataset.original_encoding != (syntax.is_implicit_VR, syntax.is_little_endian):
+        raise Quarantined("unwritable")  # the file says one encoding and has another
     try:
         bits = int(dataset.get("BitsAllocated") or 8)
-        whole = _elements(dataset, meta)
-        for tag in behind:
-            del dataset[tag]
-        head = _elements(dataset, meta) if behind else whole
-        return Encoded(_meta_bytes(meta), head, whole[len(head) :], syntax, bits)
+        head, tail = encode_elements(dataset, split=PIXEL_TAGS[0])
+        return Encoded(_meta_bytes(meta), head, tail, syntax, bits)
     except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
         raise Quarantined("unwritable") from None
 
@@ -138,18 +133,6 @@ class _Target:
         if self._deflater is not None:
             self.plain(self._deflater.flush())
             self.plain(b"\0" * (self._size % 2))
-
-
-def _elements(dataset: FileDataset, meta: FileMetaDataset) -> bytes:
-    plain = copy.deepcopy(meta)  # elements are shared otherwise
-    if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        plain.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta = plain
-    buffer = BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    data = buffer.getvalue()
-    dataset.file_meta = meta
-    return data[meta_of(data)[1] :]
 
 
 def _meta_bytes(meta: FileMetaDataset) -> bytes:
