@@ -15,6 +15,7 @@ from enclave.airlock.holdings import Holdings
 from enclave.airlock.store import FileRecord, ListenerRecord, Record, Text
 from enclave.airlock.trail import SERVICE, Deed
 from enclave.airlock.views import status_view
+from enclave.audit.misuse import MisuseRecorder
 from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_name, check_principal, check_token_id
@@ -230,6 +231,9 @@ class Submissions:
             allowed_uids=frozenset({record.uid}),
             mode=0o600 if record.uid == os.getuid() else 0o666,  # SO_PEERCRED decides, not the mode
             max_connections=MAX_OF_ONE_SANDBOX,
+            on_misuse=MisuseRecorder(
+                self._trail.ledger, self._log, "submit", record.person, record.project or None, record.kernel
+            ),
             max_descriptors=MAX_DESCRIPTORS,  # so that too many files get our words, not a closed connection
         )
         binding.server.start()

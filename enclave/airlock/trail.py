@@ -33,6 +33,11 @@ class Trail:
     def __init__(self, audit: AuditClient) -> None:
         self._audit = audit
 
+    @property
+    def ledger(self) -> AuditClient:
+        """The client itself, for what is no act: misuse of a socket."""
+        return self._audit
+
     def intent(self, deed: Deed, **detail: Any) -> None:
         """It is about to happen."""
         self._write(deed, "intent", None, detail)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.misuse import MisuseRecorder
 from enclave.broker.cache import WarmCache
 from enclave.broker.desk import Desk, Shared, Versions, record_for
 from enclave.broker.ending import KernelEnder, PendingEvents
@@ -194,8 +195,15 @@ class BrokerDaemon:
         path = Path(session.identity.directory) / "lease.sock"
         handlers = Desk(session, self._shared).handlers()
         # Any uid may connect: the desk itself compares it, so that the attempt of another one is in the ledger.
+        who = session.identity
         listener = WireServer(
-            path, handlers, log=self._log, allowed_uids=None, mode=0o666, max_connections=MAX_OF_ONE_SANDBOX
+            path,
+            handlers,
+            log=self._log,
+            allowed_uids=None,
+            mode=0o666,
+            max_connections=MAX_OF_ONE_SANDBOX,
+            on_misuse=MisuseRecorder(self._audit, self._log, "lease", who.person, who.project or None, who.kernel),
         )
         listener.start()
         self._sessions[session.identity.kernel] = (session, listener)

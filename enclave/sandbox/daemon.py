@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.misuse import MisuseRecorder
 from enclave.core.clock import Clock
+from enclave.core.errors import DeniedError
 from enclave.core.ids import check_name, check_principal
 from enclave.policy.model import SERVICE_PREFIX, Actor
 from enclave.runtime.clock import SystemClock
@@ -115,6 +117,8 @@ class LauncherDaemon:
 
     def _open_person(self, message: launcher.OpenPersonSocket, call: Call) -> launcher.PersonSocket:
         actor = self._resolve(message.token)
+        if not actor.roles:  # the token of a person's server is the person's, and carries no role
+            raise DeniedError("launcher: wanted a person's own sign-in, got a token without a role", code="no_role")
         return self._open(actor.name, call.peer, roles=actor.roles)
 
     def _open_service(self, message: launcher.OpenServiceSocket, call: Call) -> launcher.PersonSocket:
@@ -145,7 +149,13 @@ class LauncherDaemon:
             launcher.ListOwnKernels: lambda _m, _c: kernels.list(owner=owner),
         }
         server = WireServer(
-            path, handlers, log=self._log, allowed_uids=uids, mode=0o666, max_connections=MAX_OF_ONE_SANDBOX
+            path,
+            handlers,
+            log=self._log,
+            allowed_uids=uids,
+            mode=0o666,
+            max_connections=MAX_OF_ONE_SANDBOX,
+            on_misuse=MisuseRecorder(self._audit, self._log, "launcher", owner.person),
         )
         server.start()
         return server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -95,9 +96,7 @@ def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser
     places, limits = shop.places, shop.settings.kernel
     zmq = plan.folder / "zmq"
     if zmq.exists():
-        for stale in zmq.iterdir():
-            stale.unlink()
-        zmq.rmdir()
+        shutil.rmtree(zmq)  # the last kernel could write there: whatever it left goes
     make_dir(zmq, mode=0o711, owner=user)
     back = connection_info("/run/enclave/zmq/k", key=plan.back_key)
     _write_connection(plan.folder / "connection.json", back, user)

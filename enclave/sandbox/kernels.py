@@ -128,6 +128,8 @@ class Kernels:
         """Ends kernel and tap; asking twice is fine. An operator may end anybody's, which is an event of its own."""
         with self._guard:
             kernel = self._by_id.get(kernel_id)
+        if kernel is not None and not _may_end(owner, kernel):
+            self._refused_of_other(owner, kernel)
         if kernel is None or not _may_end(owner, kernel):
             return
         if kernel.owner.person != owner.person:
@@ -139,6 +141,12 @@ class Kernels:
                 project=kernel.rights.project or None,
             )
         self._remove(kernel, "stopped")
+
+    def _refused_of_other(self, owner: Owner, kernel: Kernel) -> None:
+        """To the asker another person's kernel does not exist; the ledger knows better."""
+        self._shop.audit.record(
+            "kernel.reach", actor=owner.person, outcome="refused", reason="kernel_of_another", kernel=kernel.id
+        )
 
     def stop_all_of(self, owner_id: str, reason: str) -> int:
         """Ends all kernels of one socket; returns how many there were."""
@@ -196,6 +204,8 @@ class Kernels:
     def _of(self, owner: Owner, kernel_id: str) -> Kernel:
         with self._guard:
             kernel = self._by_id.get(kernel_id)
+        if kernel is not None and kernel.owner.person != owner.person:
+            self._refused_of_other(owner, kernel)
         if kernel is None or kernel.owner.person != owner.person:
             raise NotFoundError("kernel: wanted one of this person, got none of that id; it may have ended")
         return kernel

@@ -64,10 +64,11 @@ class WireServer:
     ``handlers`` maps request classes to functions ``(message, call) -> reply message or Reply``.
     ``allowed_uids`` None means that whoever can open the socket may ask: use it only for sockets whose
     path is itself the identity. Beyond ``max_connections`` at once a further one is closed. An error of ours is
-    sent back; any other becomes ``unexpected`` and is logged by class and place only.
+    sent back; any other becomes ``unexpected`` and is logged by class and place only. ``on_misuse`` hears a code of
+    ours for what is refused before any handler sees it; it must not raise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the rules of one socket, all but two by keyword
         self,
         path: Path,
         handlers: Mapping[type[Any], Handler],
@@ -78,6 +79,7 @@ class WireServer:
         max_descriptors: int = 0,
         max_connections: int = MAX_CONNECTIONS,
         on_close: Callable[[Peer], None] | None = None,
+        on_misuse: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
         self._by_name = {request_type(cls).name: (cls, handler) for cls, handler in handlers.items()}
@@ -86,6 +88,7 @@ class WireServer:
         self._max_descriptors = max_descriptors
         self._max_connections = max_connections
         self._on_close = on_close
+        self._on_misuse = on_misuse or (lambda _code: None)
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         self._count = 0
@@ -141,6 +144,8 @@ class WireServer:
             while self._one(sock, peer):
                 pass
         except (OSError, WireError) as error:
+            if isinstance(error, WireError):
+                self._on_misuse("not_a_frame")
             if not self._closed:
                 self._log.warning("connection ended", socket=self.path.name, uid=peer.uid, error=type(error).__name__)
         finally:
@@ -177,15 +182,23 @@ class WireServer:
 
     def _answer(self, frame: dict[str, Any], call: Call) -> Any:
         if self._allowed is not None and call.peer.uid not in self._allowed:
+            self._on_misuse("foreign_process")
             raise DeniedError(f"{self.path.name}: wanted a process of this enclave, got another one")
         if set(frame) != {"v", "id", "type", "body"} or frame["v"] != VERSION:
+            self._on_misuse("not_an_envelope")
             raise InvalidError("wire: wanted v, id, type and body of this version, got another envelope")
         known = self._by_name.get(str(frame["type"]))
         if known is None:
+            self._on_misuse("request_not_served")
             raise InvalidError(f"{self.path.name}: wanted a request that this socket serves, got another one")
         cls, handler = known
         try:
-            return handler(from_json(cls, frame["body"]), call)
+            message = from_json(cls, frame["body"])
+        except InvalidError:
+            self._on_misuse("not_a_message")
+            raise
+        try:
+            return handler(message, call)
         except EnclaveError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault in a handler must not leak its text, nor end the daemon
