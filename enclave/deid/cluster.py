@@ -89,7 +89,7 @@ class Cluster:
 
         try:
             return future.result()
-        except (KilledWorker, CancelledError, CommClosedError, OSError):
+        except (KilledWorker, CancelledError, CommClosedError):
             raise lost_worker() from None
 
 

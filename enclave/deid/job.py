@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave.core.canonical import digest_hex
-from enclave.core.errors import ConflictError, InvalidError
+from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid import canaries, tables
 from enclave.deid.commit import STAGING, Committer, clear_staging
 from enclave.deid.harvest import Cohort, Harvest
@@ -30,7 +31,7 @@ from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition, table_rows, vocabulary
-from enclave.deid.worker import Outcome, Plan, Seen, harvest_file
+from enclave.deid.worker import OUTPUT_FAULTS, Outcome, Plan, Seen, harvest_file
 
 Progress = Callable[[int, int], None]
 _CHUNK = 16
@@ -66,9 +67,18 @@ def run_job(spec: JobSpec) -> JobResult:
     """Runs a job to its end.
 
     Raises ``ConflictError`` when the output folder is in use, ``InvalidError`` for tables that do not fit the
-    recipe, before anything was written. A single bad file never raises: it is quarantined.
+    recipe, before anything was written, ``UnavailableError`` when the disk is full or a worker is lost: what is done
+    is kept. A single bad file never raises: it is quarantined.
     """
-    return _Job(spec).run()
+    try:
+        return _Job(spec).run()
+    except OSError as error:
+        if error.errno not in OUTPUT_FAULTS:
+            raise
+        raise UnavailableError(
+            f"deid: wanted to write the output, got: {os.strerror(error.errno or 0)}; make room and add --resume",
+            code="output_full",
+        ) from None
 
 
 class _Job:
@@ -108,12 +118,20 @@ class _Job:
 
     def _open_output(self) -> None:
         output = self._spec.output
-        if output.exists() and any(output.iterdir()) and not self._spec.resume:
-            raise ConflictError("deid: wanted an empty output folder, got one in use; choose another or add --resume")
-        output.mkdir(parents=True, exist_ok=True)
         for given in self._spec.inputs:
             if output.resolve().is_relative_to(given.resolve()):
                 raise InvalidError("deid: wanted an output folder outside of the input, got one inside of it")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            used = any(output.iterdir())
+        except FileExistsError:
+            raise ConflictError("deid: wanted an output folder, got a file of that name; choose another") from None
+        except OSError as error:
+            raise InvalidError(
+                f"deid: wanted an output folder, got: {os.strerror(error.errno or 0)}; choose another"
+            ) from None
+        if used and not self._spec.resume:
+            raise ConflictError("deid: wanted an empty output folder, got one in use; choose another or add --resume")
 
     def _open_staging(self, stack: contextlib.ExitStack) -> Path:
         """A folder of this run alone: what a run that was killed left behind, and may still write to, is not ours."""

@@ -60,9 +60,11 @@ class Journal:
             self._done[outcome.index] = outcome
 
     def done(self, index: int, fingerprint: str) -> Outcome | None:
-        """The outcome of a file that was finished before, None when it was not or has changed since."""
+        """The outcome of a file that was finished before; None when it was not, has changed since, or failed."""
         outcome = self._done.get(index)
-        return outcome if outcome is not None and outcome.fingerprint == fingerprint else None
+        if outcome is None or outcome.fingerprint != fingerprint or outcome.reason == "failed":
+            return None
+        return outcome
 
     def add(self, outcome: Outcome) -> None:
         """Remembers a finished file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import secrets
 import time
@@ -41,6 +42,7 @@ _METHODS = {
     "113111": "Retain Safe Private Option",
     "113112": "Retain Institution Identity Option",
 }
+OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})  # no fault of the file
 _OWN_TEXTS = tuple(text[:64].encode() for text in _METHODS.values())
 
 
@@ -109,7 +111,9 @@ class Worker:
             _hold(outcome, verdict.reason)
         except (RecursionError, MemoryError):
             _hold(outcome, "nesting")
-        except Exception as error:  # noqa: BLE001 - one file must not end the job; class and place are kept for the log
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in OUTPUT_FAULTS:
+                raise
             _hold(outcome, "failed", fault=_place(error))
         if outcome.reason and not outcome.input_sha256:
             outcome.input_sha256 = sha256_of(path)

@@ -25,7 +25,7 @@ from enclave.deid.recipe import Recipe, build_recipe
 NAME = "Zanaryquist"
 NUMBER = "M-4711-2288"
 HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors", "retain_patient_characteristics"]})
-PACKAGES = {"pydicom_data": "pydicom-data", "deid_data": "deid-data"}
+PACKAGES = {"data_store": "pydicom-data", "deid_data": "deid-data"}
 
 
 def element(group: int, number: int, vr: bytes, value: bytes, *, length: int | None = None) -> bytes:

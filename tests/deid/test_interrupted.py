@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -189,6 +190,26 @@ def test_a_file_whose_pixels_changed_between_two_runs_is_made_again(
     ]
     assert len(changed) == 1
     assert changed[0][0].path == changed[0][1].path
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_ends_the_job_and_holds_no_file_back_for_it(
+    jobs: int, twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = replace(headers_recipe, tables={})
+    spec = JobSpec(inputs=[twins], output=tmp_path / "out", recipe=recipe, keyring=keyring, jobs=jobs, resume=True)
+    largest = max(path.stat().st_size for path in twins.iterdir())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, before[1]))  # as a full disk, for this process's files
+    try:
+        with pytest.raises(UnavailableError) as caught:
+            run_job(replace(spec, jobs=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.code == "output_full"
+    whole = run_job(spec)
+    assert whole.report["files_in"] == whole.report["files_out"] + whole.report["quarantined"]
+    assert "failed" not in whole.report["reasons"]
 
 
 # ── Dask ────────────────────────────────────────────────────────────────────
