@@ -16,6 +16,7 @@ from enclave.deid.codes import CODE_TAGS, clean_code
 from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
 from enclave.deid.keyring import Keyring
+from enclave.deid.long_text import LongText, check_detectors, is_long
 from enclave.deid.names import fold
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.profile import Profile
@@ -46,6 +47,7 @@ _KEPT_BINARY = frozenset(
 )
 _NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
+REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
 _SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
@@ -59,11 +61,14 @@ class Tools:
     vocabulary: frozenset[str]
     private: frozenset[PrivateElement]
     max_shift_days: int
+    detectors: bool = False
 
 
 def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
     """The tools of a job by this recipe."""
     profile = Profile(table_rows(), options=recipe.options)
+    if recipe.long_text == "detectors":
+        check_detectors()
     safe = safe_private() if "retain_safe_private" in profile.options else frozenset()
     return Tools(
         profile=profile,
@@ -72,6 +77,7 @@ def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
         vocabulary=vocabulary(),
         private=safe | recipe.allowed_private(),
         max_shift_days=recipe.dates.max_shift_days,
+        detectors=recipe.long_text == "detectors",
     )
 
 
@@ -97,6 +103,7 @@ class InstanceCleaner:
         denied = tools.cohort.denied | own
         self._strict = Words(tools.vocabulary, denied=denied)
         self._descriptive = Words(tools.vocabulary, evident=tools.cohort.evident_words, denied=denied)
+        self._long = LongText(subject, cohort=tools.cohort, vocabulary=tools.vocabulary) if tools.detectors else None
         self._trace = Trace()
         self._found: dict[str, bool] = {}
         self._by_action: dict[Action, _Handler] = {
@@ -257,6 +264,9 @@ class InstanceCleaner:
     def _texts(self, node: Node, tag: int, field: Field, *, words: Words, whole: bool) -> Field | None:
         evident = self._tools.cohort.evident_values if whole else frozenset()
         found = texts(field, node=node)
+        if self._long is not None and any(is_long(field[0], text) for text in found):
+            self._trace.redactions.append((f"{tag:08x}", REVIEW))
+            return field[0], _joined([self._long.keep(text) for text in found])
         cleaned = [text if fold(text) in evident else words.keep(text) for text in found]
         if cleaned == found:
             return _as_utf_8(node, field)

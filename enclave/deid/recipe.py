@@ -70,11 +70,16 @@ class CanarySpec:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run does; the defaults are those of a run without a recipe."""
+    """What a run does; the defaults are those of a run without a recipe.
+
+    ``long_text``: running text keeps known words only (``vocabulary``), or is cleaned by detectors and flagged for a
+    human (``detectors``), which keeps sentences readable and may miss names of people outside of the study.
+    """
 
     profile: str = "basic"
     options: tuple[str, ...] = DEFAULT_OPTIONS
     pseudonym_domain: str = "dataset"
+    long_text: str = "vocabulary"
     dates: DateSpec = field(default_factory=DateSpec)
     private: PrivateSpec = field(default_factory=PrivateSpec)
     tables: dict[str, TableSpec] = field(default_factory=dict)
@@ -102,6 +107,8 @@ def build_recipe(document: dict[str, Any]) -> Recipe:
         raise InvalidError("recipe profile: wanted 'basic', got another; it is the only profile of PS3.15")
     if recipe.pseudonym_domain not in ("dataset", "project"):
         raise InvalidError("recipe pseudonym_domain: wanted dataset or project, got another word")
+    if recipe.long_text not in ("vocabulary", "detectors"):
+        raise InvalidError("recipe long_text: wanted vocabulary or detectors, got another word")
     if not 1 <= recipe.dates.max_shift_days <= MAX_SHIFT_LIMIT_DAYS:
         raise InvalidError(f"recipe dates.max_shift_days: wanted 1 to {MAX_SHIFT_LIMIT_DAYS}, got another number")
     if not 0 <= recipe.canaries.count <= 100:
