@@ -13,7 +13,7 @@ from enclave.cli.project import token_of
 from enclave.core.errors import EnclaveError
 from enclave.runtime.home import Home
 from enclave.wire.client import WireClient
-from enclave.wire.messages.intake import AddBatch, Batch, ListBatches, ShowBatch
+from enclave.wire.messages.intake import AddBatch, Batch, ListBatches, ReviewImage, ShowBatch
 from enclave.wire.messages.schema import to_json
 
 app = typer.Typer(no_args_is_help=True, help="Bring identified images and tables in.")
@@ -57,6 +57,19 @@ def show(batch: str = typer.Argument(metavar="ID"), home: HomeOption = None, jso
     """Show where one batch stands (data steward, honest broker, expert)."""
     at = home_of(home)
     _tell(_ask(at, ShowBatch(token=token_of(at), id=batch)), json_path)
+
+
+@app.command()
+def review(
+    batch: str = typer.Argument(metavar="ID"),
+    image: str = typer.Option(..., help="The new UID of an image of the review sample; `intake show` lists them."),
+    clean: bool = typer.Option(..., "--clean/--not-clean", help="Nothing in it says who the patient is."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Say whether an image of the review sample is clean (another data steward, honest broker)."""
+    at = home_of(home)
+    _tell(_ask(at, ReviewImage(token=token_of(at), id=batch, image=image, clean=clean)), json_path)
 
 
 def _ask(home: Home, message: Any) -> Any:

@@ -14,18 +14,19 @@ from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock, format_time
 from enclave.core.errors import DeniedError, EnclaveError, InvalidError
 from enclave.core.ids import check_name
+from enclave.intake import review
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms
 from enclave.intake.pipeline import ACTOR, Pipeline
 from enclave.intake.recipe import IntakeRecipe, read_intake_recipe
 from enclave.intake.settings import IntakeSettings
 from enclave.policy.decide import check, decide
-from enclave.policy.model import Actor, Facts, Resource
+from enclave.policy.model import NO_FACTS, Actor, Facts, Resource, ReviewFacts
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
-from enclave.wire.messages.intake import AddBatch, Batch, BatchList, ListBatches, ShowBatch
+from enclave.wire.messages.intake import AddBatch, Batch, BatchList, ListBatches, ReviewImage, ShowBatch
 from enclave.wire.peer import Call, WireServer
 
 _UNKNOWN = Actor("unknown", frozenset())
@@ -68,11 +69,12 @@ class IntakeDaemon:
             jobs=self._settings.jobs,
         )
         self._tasks: queue.Queue[_Task | None] = queue.Queue()
+        self._reviewing = threading.Lock()
         self._worker = threading.Thread(target=self._work, name="intake", daemon=True)
         uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
         self._server = WireServer(
             home.socket("intaked"),
-            {AddBatch: self._add, ListBatches: self._list, ShowBatch: self._show},
+            {AddBatch: self._add, ListBatches: self._list, ShowBatch: self._show, ReviewImage: self._review},
             log=log,
             allowed_uids=uids,
             mode=0o600 if len(uids) == 1 else 0o666,
@@ -128,12 +130,39 @@ class IntakeDaemon:
         self._allowed(message.token, "intake.list")
         return self._register.get(message.id)
 
-    def _allowed(self, token: str, action: str, *, dataset: str = "") -> tuple[Actor, str]:
+    def _review(self, message: ReviewImage, _call: Call) -> Batch:
+        with self._reviewing:
+            batch = self._register.get(message.id)
+            facts = ReviewFacts(
+                batch=batch.id, submitted_by=batch.submitted_by, waiting=review.waits(batch, message.image)
+            )
+            actor, role = self._allowed(
+                message.token, "intake.review", dataset=batch.dataset, batch_id=batch.id, facts=Facts(review=facts)
+            )
+            at = format_time(self._clock.now())
+            after = review.judged(batch, image=message.image, clean=message.clean, by=actor.name, at=at)
+            counts = review.standing(after.review)
+            summary = {**batch.summary, "quality": {**batch.summary["quality"], "review": counts}}
+            self._audit.record(
+                "intake.review",
+                actor=actor.name,
+                role=role,
+                dataset=batch.dataset,
+                version=batch.version,
+                objects=(message.image,),
+                ticket=batch.id,
+                detail={"batch": batch.id, "clean": message.clean, "waiting": counts["waiting"]},
+            )
+            return self._register.change(batch.id, review=after.review, summary=summary)
+
+    def _allowed(
+        self, token: str, action: str, *, dataset: str = "", batch_id: str = "", facts: Facts = NO_FACTS
+    ) -> tuple[Actor, str]:
         """The actor and the role that allows the act; a refusal is in the ledger before it is answered."""
         actor = _UNKNOWN
         try:
             actor = self._resolve(token)
-            decision = decide(actor, action, Resource(dataset=dataset), Facts(), self._clock.now())
+            decision = decide(actor, action, Resource(dataset=dataset, id=batch_id), facts, self._clock.now())
             check(decision)
         except DeniedError as error:
             self._audit.record(action, actor=actor.name, outcome="refused", reason=error.code)

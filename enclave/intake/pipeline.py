@@ -26,6 +26,7 @@ from enclave.deid.tables import CleanTable
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms, draft_text
 from enclave.intake.recipe import IntakeRecipe
+from enclave.intake.review import sample_of
 from enclave.intake.series import Collected, collect_series
 from enclave.intake.summary import evidence
 from enclave.keys.files import new_symmetric
@@ -93,7 +94,8 @@ class Pipeline:
     def _steps(self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path) -> None:
         keyring = self._keyring(batch.dataset)
         job, quality = self._deidentify(batch, recipe, directory, work, keyring)
-        self.register.change(batch.id, state="measuring", progress=0.7)
+        review = sample_of(quality["review_sample"])
+        self.register.change(batch.id, state="measuring", progress=0.7, review=review)
         measured, tables = self._measure(batch, recipe, job)
         self._keep_key_back(batch, job)
         self.register.change(batch.id, state="sealing", progress=0.8)

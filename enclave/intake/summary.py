@@ -8,6 +8,7 @@ from enclave.deid.job import JobResult
 from enclave.deid.provenance import tool_versions
 from enclave.deid.tables import CleanTable
 from enclave.intake.recipe import IntakeRecipe
+from enclave.intake.review import sample_of, standing
 from enclave.intake.series import Collected
 from enclave.risk.engine import Anonymised
 from enclave.wire.messages.intake import Batch
@@ -34,6 +35,7 @@ def evidence(
             "checks": {check["id"]: check["count"] for check in quality["checks"]},
             "residual_hits": quality["residual_hits"],
             "canaries": job.report["canaries"],
+            "review": standing(sample_of(quality["review_sample"])),
         },
         "methods": {
             "quasi_identifiers": [qi.name for qi in recipe.risk.qis],

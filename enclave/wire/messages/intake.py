@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from enclave.wire.messages.schema import Json, request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One intake batch: received | deidentifying | measuring | sealing | sealed | failed; counts only."""
+    """One intake batch: received | deidentifying | measuring | sealing | sealed | failed; counts only.
+
+    ``review``: the new UIDs of the images that a person must look at, each with its judgement once there is one.
+    """
 
     id: str
     dataset: str
@@ -21,6 +24,7 @@ class Batch:
     summary: Json
     message: str = ""
     version: int | None = None
+    review: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,3 +60,14 @@ class ShowBatch:
 
     token: str
     id: str
+
+
+@request("intake.review", reply=Batch)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewImage:
+    """By a data steward other than who handed it in, or an honest broker: is this image of the sample clean?"""
+
+    token: str
+    id: str
+    image: str
+    clean: bool
