@@ -94,7 +94,7 @@ class Reports(Page):
         running = any(run.state in ("queued", "running") for run in reply.runs)
         fragment = self.request.headers.get("HX-Request") == "true"
         template = "reports_rows.html" if fragment else "reports.html"
-        self.show(template, runs=reply.runs, running=running)
+        self.show(template, runs=reply.runs, running=running, entries=reply.entries)
 
 
 class RunReport(Page):

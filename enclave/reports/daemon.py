@@ -94,7 +94,10 @@ class ReportDaemon:
         actor = self._resolve(message.token)
         self._decide(actor, "report.list", Resource(), kind="report.show", detail={})
         visible = self._visible(actor)
-        return ReportRunList(runs=tuple(_as_message(run) for run in self._parts.store.all() if visible(run)))
+        return ReportRunList(
+            runs=tuple(_as_message(run) for run in self._parts.store.all() if visible(run)),
+            entries=tuple(sorted(self._schedule())) if actor.roles & SEES_ALL else (),
+        )
 
     def _run_now(self, message: RunNow, _call: Call) -> ReportRun:
         actor = self._resolve(message.token)

@@ -115,6 +115,7 @@ def test_a_researcher_gets_a_figure_out_after_two_people_looked_at_it(person: An
         _approve(person(checker))
     _download_once(rosa, tmp_path)
     _look_at_the_ledger(person("ada"))
+    _read_the_report(person("stella"))
 
 
 def _run_notebook(rosa: Person) -> None:
@@ -169,6 +170,17 @@ def _look_at_the_ledger(ada: Person) -> None:
     page.goto(f"{ada.url}/services/console/audit")
     ada.shot("audit-desk")
     ada.expect(page.get_by_text("rosa").first).to_be_visible()
+
+
+def _read_the_report(stella: Person) -> None:
+    page = stella.page
+    page.goto(f"{stella.url}/services/console/reports")
+    page.get_by_label("Schedule entry").select_option("demo-validation")
+    page.get_by_role("button", name="Run it now").click()
+    page.get_by_role("link", name=re.compile("validation")).click(timeout=120_000)
+    frame = page.frame_locator("iframe.report")
+    stella.expect(frame.locator("img").first).to_be_visible()
+    stella.shot("report")
 
 
 def test_a_sign_in_without_a_second_factor_is_refused_in_plain_words(person: Any) -> None:

@@ -23,9 +23,10 @@ class ReportRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRunList:
-    """Several runs, newest first."""
+    """Several runs, newest first; ``entries`` are the schedule's entries that may be run now, by name."""
 
     runs: tuple[ReportRun, ...]
+    entries: tuple[str, ...] = ()
 
 
 @request("report.list", reply=ReportRunList)
