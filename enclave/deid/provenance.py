@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from array import array
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +15,7 @@ from pyarrow import parquet
 from enclave.deid.table import table_edition
 from enclave.deid.worker import Outcome
 
+_ROWS = 10_000  # in memory at a time
 _SCHEMA = pa.schema([
     ("output", pa.string()),
     ("input_sha256", pa.string()),
@@ -28,24 +31,43 @@ _SCHEMA = pa.schema([
 
 def write_provenance(path: Path, *, outcomes: Iterable[Outcome], options: tuple[str, ...]) -> None:
     """Writes one row per object that left; the same job writes the same bytes."""
-    tools = json.dumps(tool_versions(), sort_keys=True)
-    rows = [
-        {
-            "output": done.path,
-            "input_sha256": done.input_sha256,
-            "output_sha256": done.output_sha256,
-            "pixel_sha256": done.pixel_sha256,
-            "table_edition": table_edition(),
-            "options": list(options),
-            "tools": tools,
-            "actions": json.dumps(done.actions, sort_keys=True),
-            "redactions": json.dumps([{"tag": tag, "reason": reason} for tag, reason in done.redactions]),
-        }
-        for done in sorted(outcomes, key=lambda done: done.path)
-    ]
+    ordered = sorted(outcomes, key=lambda done: done.path)
     part = path.with_name(f".{path.name}.part")
-    parquet.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), part, compression="none")
+    with parquet.ParquetWriter(part, _SCHEMA, compression="none") as writer:
+        for at in range(0, max(1, len(ordered)), _ROWS):
+            writer.write_table(_rows(ordered[at : at + _ROWS], options=options))
     part.replace(path)
+
+
+def _rows(outcomes: list[Outcome], *, options: tuple[str, ...]) -> pa.Table:
+    count = len(outcomes)
+    listed = pa.ListArray.from_arrays(
+        pa.Array.from_buffers(pa.int32(), count + 1, [None, _buffer(at * len(options) for at in range(count + 1))]),
+        _strings(options * count),
+    )
+    columns = [
+        _strings(done.path for done in outcomes),
+        _strings(done.input_sha256 for done in outcomes),
+        _strings(done.output_sha256 for done in outcomes),
+        _strings(done.pixel_sha256 for done in outcomes),
+        _strings([table_edition()] * count),
+        listed,
+        _strings([json.dumps(tool_versions(), sort_keys=True)] * count),
+        _strings(json.dumps(done.actions, sort_keys=True) for done in outcomes),
+        _strings(json.dumps([{"tag": tag, "reason": reason} for tag, reason in done.redactions]) for done in outcomes),
+    ]
+    return pa.Table.from_arrays(columns, schema=_SCHEMA)
+
+
+def _strings(values: Iterable[str]) -> pa.StringArray:
+    """As ``pa.array`` makes it, but that loads pandas first, which takes longer than a hundred files."""
+    encoded = [value.encode() for value in values]
+    ends = itertools.accumulate((len(value) for value in encoded), initial=0)
+    return pa.StringArray.from_buffers(len(encoded), _buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def _buffer(numbers: Iterable[int]) -> pa.Buffer:
+    return pa.py_buffer(array("i", numbers))
 
 
 def tool_versions() -> dict[str, str]:
