@@ -79,7 +79,8 @@ def describe(place: Place, modality: str) -> None:
     """Descriptions with identifiers beside clinical words, and the technical attributes of the modality."""
     rng = place.rng
     for keyword in ("StudyDescription", "SeriesDescription", "ProtocolName"):
-        phrase, said = rng.choice(PHRASES[modality]), place.spelling()
+        own = place.person.surname.upper()  # an eponym that is this patient's name has to go
+        phrase, said = rng.choice([one for one in PHRASES[modality] if own not in one.split()]), place.spelling()
         whole = f"{phrase} {said}" if rng.random() < 0.6 else f"{said} {phrase}"
         if len(whole) > 64 or rng.random() < 0.3:
             whole, said = phrase, ""

@@ -48,6 +48,7 @@ _KEPT_BINARY = frozenset(
 _NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
 REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
+_CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
 _SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
@@ -104,6 +105,7 @@ class InstanceCleaner:
         self._strict = Words(tools.vocabulary, denied=denied)
         self._descriptive = Words(tools.vocabulary, evident=tools.cohort.evident_words, denied=denied)
         self._long = LongText(subject, cohort=tools.cohort, vocabulary=tools.vocabulary) if tools.detectors else None
+        self._technical = Words(tools.vocabulary, denied=denied, codes=True)
         self._trace = Trace()
         self._found: dict[str, bool] = {}
         self._by_action: dict[Action, _Handler] = {
@@ -231,6 +233,8 @@ class InstanceCleaner:
             return self._each(node, field, dates.keep_tm)
         if vr == "CS" or vr in NUMBER_VRS:
             return self._keep_unlisted(node, tag, field)
+        if tag in _CHARACTERISTICS:
+            return self._texts(node, tag, field, words=self._strict, whole=False)
         return _as_utf_8(node, field)
 
     def _uid(self, node: Node, _tag: int, field: Field) -> Field | None:
@@ -258,7 +262,7 @@ class InstanceCleaner:
         if tag in CODE_TAGS:
             evident = self._tools.cohort.evident_values
             return field[0], clean_code(node, tag=tag, words=self._strict, evident=evident) or ""
-        words = self._descriptive if tag in DESCRIPTIVE else self._strict
+        words = self._descriptive if tag in DESCRIPTIVE else self._technical if tag in TECHNICAL else self._strict
         return self._texts(node, tag, field, words=words, whole=tag in TECHNICAL)
 
     def _texts(self, node: Node, tag: int, field: Field, *, words: Words, whole: bool) -> Field | None:

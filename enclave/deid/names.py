@@ -20,6 +20,7 @@ _COMMON = frozenset(
 )
 MIN_NAME_PART = 3
 MIN_PIECE = 5
+_NOT_WORD = re.compile(r"[^0-9a-z]+")
 
 
 def pseudonym(value: str, *, key: bytes, prefix: str, length: int = 14) -> str:
@@ -34,6 +35,8 @@ def fold(text: str) -> str:
 
     Letters outside of Latin stay themselves and count as letters.
     """
+    if text.isascii():
+        return " ".join(_NOT_WORD.sub(" ", text.lower()).split())
     plain = unicodedata.normalize("NFKD", text).casefold()
     kept = "".join(char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
     return " ".join(kept.split())

@@ -95,7 +95,8 @@ def _parse(source: Source) -> tuple[FileDataset, list[PixelElement], list[tuple[
     between: list[tuple[int, int]] = []
     content.seek(0)
     dataset = read_partial(content, at_pixels, defer_size=defer, force=True)
-    _drop_deferred(dataset)
+    if source.is_large:
+        _drop_deferred(dataset)
     implicit, little = dataset.original_encoding
     while hits:
         tag, vr, length = hits.pop()
@@ -107,7 +108,8 @@ def _parse(source: Source) -> tuple[FileDataset, list[PixelElement], list[tuple[
         start = element.after
         content.seek(start)
         rest = read_dataset(content, bool(implicit), bool(little), stop_when=at_pixels, defer_size=defer)
-        _drop_deferred(rest)
+        if source.is_large:
+            _drop_deferred(rest)
         for key in rest.keys():  # noqa: SIM118 - iterating a Dataset yields decoded elements
             dataset[key] = rest.get_item(key)
     return dataset, elements, [*between, (start, source.size)]

@@ -18,6 +18,7 @@ _NUMBER = re.compile(
 )
 _PLAIN = re.compile(r"\d+(?:[.,]\d+)*")
 _MAX_CHARS = 4096
+_SHORT_CODE = re.compile(r"[a-z]{1,4}|[a-z]{1,5}\d{1,3}[a-z]{0,2}")  # ST, FC08, B30f: kernels, plates, software
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Words:
     vocabulary: Collection[str]
     evident: Collection[str] = frozenset()
     denied: Collection[str] = frozenset()
+    codes: bool = False  # short codes may stay, too: for technical attributes
 
     def keep(self, text: str) -> str:
         """``text`` with only the words that may stay, one space between them; long text is cut off first."""
@@ -35,9 +37,11 @@ class Words:
         for found in _TOKEN.finditer(text[:_MAX_CHARS]):
             token = found.group()
             plain = _PLAIN.fullmatch(token) is not None
-            if plain and plain_before:
-                if kept and _PLAIN.fullmatch(kept[-1]):
+            beside = bool(kept) and _PLAIN.fullmatch(kept[-1]) is not None
+            if plain and (plain_before or beside):
+                if beside:
                     kept.pop()  # two plain numbers side by side may be halves of one identifier
+                plain_before = True
                 continue
             plain_before = plain
             kept.extend(self._allowed(token))
@@ -48,7 +52,9 @@ class Words:
         folded = fold(word)
         if folded in self.denied:
             return False
-        return folded in self.vocabulary or folded in self.evident or _NUMBER.fullmatch(word.lower()) is not None
+        if folded in self.vocabulary or folded in self.evident or _NUMBER.fullmatch(word.lower()) is not None:
+            return True
+        return self.codes and _SHORT_CODE.fullmatch(folded) is not None
 
     def _allowed(self, token: str) -> list[str]:
         if self.may_stay(token):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
+from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from enclave.deid.pixel_data import DELIMITER, PIXEL_TAGS, PixelElement, element_header
 from enclave.deid.reading import Instance
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import Source, digest_of
-from enclave.deid.tree import encode_elements
+from enclave.deid.tree import Node, encode_elements, encode_node, text_at
 
 IMPLEMENTATION_UID = UID("2.25.191034567298810355236112345098112387401")
 IMPLEMENTATION_NAME = "ENCLAVE"
@@ -47,18 +46,13 @@ class Written:
 
 def encode(dataset: FileDataset) -> Encoded:
     """``dataset`` in its own transfer syntax; raises ``Quarantined`` when it does not fit that."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(str(dataset.SOPClassUID))
-    meta.MediaStorageSOPInstanceUID = UID(str(dataset.SOPInstanceUID))
-    syntax = meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_NAME
+    syntax = dataset.file_meta.TransferSyntaxUID
     if dataset.original_encoding != (syntax.is_implicit_VR, syntax.is_little_endian):
         raise Quarantined("unwritable")  # the file says one encoding and has another
     try:
         bits = int(dataset.get("BitsAllocated") or 8)
         head, tail = encode_elements(dataset, split=PIXEL_TAGS[0])
-        return Encoded(_meta_bytes(meta), head, tail, syntax, bits)
+        return Encoded(_meta_bytes(dataset, syntax), head, tail, syntax, bits)
     except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
         raise Quarantined("unwritable") from None
 
@@ -135,10 +129,19 @@ class _Target:
             self.plain(b"\0" * (self._size % 2))
 
 
-def _meta_bytes(meta: FileMetaDataset) -> bytes:
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=True)
-    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+def _meta_bytes(dataset: FileDataset, syntax: UID) -> bytes:
+    """The preamble and the file meta information (PS3.10 7.1), made anew: nothing of the input's stays."""
+    meta = Node(("ascii",))
+    meta[0x00020001] = ("OB", b"\0\1")
+    meta[0x00020002] = ("UI", text_at(dataset, 0x00080016))
+    meta[0x00020003] = ("UI", text_at(dataset, 0x00080018))
+    meta[0x00020010] = ("UI", str(syntax))
+    meta[0x00020012] = ("UI", str(IMPLEMENTATION_UID))
+    meta[0x00020013] = ("SH", IMPLEMENTATION_NAME)
+    body = encode_node(meta, implicit=False, little=True)
+    size = Node(("ascii",))
+    size[0x00020000] = ("UL", struct.pack("<L", len(body)))
+    return b"\0" * 128 + b"DICM" + encode_node(size, implicit=False, little=True) + body
 
 
 def _update(digest: hashlib._Hash, pieces: Iterator[memoryview]) -> None:
