@@ -11,7 +11,7 @@ REASONS: dict[str, str] = {
     "unreadable": "The file breaks the encoding rules of PS3.5 so that not all of it can be read.",
     "unwritable": "What was read cannot be written again by the encoding rules of PS3.5.",
     "truncated": "Pixel data end before the size that the header promises.",
-    "too_large": "Compressed content grows beyond the limit when inflated.",
+    "too_large": "Content besides pixel data, or compressed content when inflated, is larger than the limit.",
     "nesting": "Sequences are nested deeper than any IOD allows.",
     "transfer_syntax_unknown": "The transfer syntax is private or unknown, so the content cannot be checked.",
     "private_sop_class": "The SOP class is not one of the standard; its content cannot be judged.",
