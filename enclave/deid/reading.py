@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 
 import pydicom
 from pydicom import config as pydicom_config
@@ -22,6 +23,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, locate
+from enclave.deid.plain import read_plain
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import Source
 
@@ -94,7 +96,12 @@ def _parse(source: Source) -> tuple[FileDataset, list[PixelElement], list[tuple[
     elements: list[PixelElement] = []
     between: list[tuple[int, int]] = []
     content.seek(0)
-    dataset = read_partial(content, at_pixels, defer_size=defer, force=True)
+    known = None if source.is_large or not isinstance(content, BytesIO) else read_plain(content, at_pixels)
+    if known is None:
+        content.seek(0)
+        dataset = read_partial(content, at_pixels, defer_size=defer, force=True)
+    else:
+        dataset = known
     if source.is_large:
         _drop_deferred(dataset)
     implicit, little = dataset.original_encoding

@@ -29,7 +29,8 @@ LONG_VRS = frozenset(
 )  # PS3.5 7.1.2: a length of four bytes
 _LONG = frozenset(vr.encode() for vr in LONG_VRS)
 _SHORT_NAMES = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
-_VRS = LONG_VRS | frozenset(_SHORT_NAMES.split())
+SHORT_VRS = frozenset(_SHORT_NAMES.split())
+_VRS = LONG_VRS | SHORT_VRS
 _WHOLE = frozenset(("ST", "LT", "UT", "UR"))  # a backslash is a character of theirs
 _CHARSET_VRS = frozenset(("LO", "SH", "PN", "ST", "LT", "UT", "UC"))
 _AMBIGUOUS = {"US or SS": "US", "US or SS or OW": "OW", "OB or OW": "OW", "US or OW": "OW"}
@@ -195,6 +196,15 @@ def encode_value(vr: str, value: Value, *, implicit: bool, little: bool) -> byte
     if len(data) & 1:
         data += b"\0" if vr in ("UI", "OB", "UN") else b" "
     return data
+
+
+def end_of_sequence(data: bytes, start: int, *, implicit: bool, little: bool) -> int | None:
+    """Where the items of a sequence without a length end and its delimiter begins; None when they do not."""
+    try:
+        reader = _Reader(data, implicit=implicit, little=little)
+        return reader.items(start, len(data), _DEFAULT, 1, open_end=True)[1] - 8
+    except (_BrokenError, struct.error):
+        return None
 
 
 # ── reading ─────────────────────────────────────────────────────────────────
