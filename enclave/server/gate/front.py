@@ -17,6 +17,9 @@ from enclave.server.gate.refusals import Refusals
 from enclave.server.gate.routes import Route, judge, same_origin
 
 MAX_MESSAGE = 64 * 1024 * 1024  # one websocket message; the tap's output budget is far below
+# The proxy asks each time on a new connection and ends a request with an empty write. On a Unix socket that write
+# fails when the other end is closed already, and the proxy then answers 503 in place of the answer that it has.
+LINGER_S = 0.2
 _CHUNK = 64 * 1024
 _REFUSAL = "This server's gate lets only what JupyterLab needs pass; this request is not on its list."
 
@@ -36,7 +39,16 @@ class Front:
         return app
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One request: judged, checked, passed on."""
+        """One request: judged, checked, passed on; its connection stays open for a moment after the answer."""
+        answer = await self._answered(request)
+        if not answer.prepared:
+            await answer.prepare(request)
+            await answer.write_eof()
+        if not isinstance(answer, web.WebSocketResponse):
+            await asyncio.sleep(LINGER_S)
+        return answer
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         raw_path, _, _ = request.raw_path.partition("?")
         if raw_path + "/" == self.base_url and request.method in ("GET", "HEAD"):
             return _answer(302, "", location=self.base_url)
