@@ -129,17 +129,17 @@ def write_tree(dataset: Dataset, node: Node, *, kept: frozenset[int]) -> None:
     """Makes ``node`` the content of ``dataset``; its elements with a tag of ``kept`` stay untouched."""
     implicit, little = (bool(part) for part in dataset.original_encoding)
     raw = raw_elements(dataset)
-    for gone in [tag for tag in raw if tag not in node and tag not in kept]:
-        del raw[gone]
+    before = {int(tag): element for tag, element in raw.items()}  # comparing pydicom's tags is slow
+    raw.clear()
+    for tag in kept & before.keys():
+        raw[BaseTag(tag)] = before[tag]
     for tag, (vr, value) in node.items():
         if tag in kept:
             continue
         data = encode_value(vr, value, implicit=implicit, little=little)
-        before = raw.get(tag)  # type: ignore[call-overload] # a tag is an int
-        if isinstance(before, RawDataElement) and before.value is data and before.length == len(data):
-            continue
-        key = BaseTag(tag)
-        raw[key] = RawDataElement(key, vr, len(data), data, 0, implicit, little)
+        old, key = before.get(tag), BaseTag(tag)
+        same = isinstance(old, RawDataElement) and old.value is data and old.length == len(data)
+        raw[key] = old if same else RawDataElement(key, vr, len(data), data, 0, implicit, little)
 
 
 def encode_elements(dataset: Dataset, *, split: int) -> tuple[bytes, bytes]:
