@@ -137,11 +137,7 @@ class Desk:
         found = self._facts("dataset.open", cell, message.dataset, message.version)
         decision = self._decision(found)
         if not decision.allowed:
-            error = DeniedError(decision.message, code=decision.reason)
-            # A name that nobody gave a dataset may be anything, a value from the data too: it is not written down.
-            known = self._shared.versions.has(message.dataset)
-            named = {"dataset": message.dataset, "version": message.version} if known else {}
-            raise self._refused("dataset.open", error, cell=cell, **named)
+            raise self._not_opened(message, DeniedError(decision.message, code=decision.reason), cell)
         name = VersionName(found.dataset, found.version)
         lease = self._session.lease_of(name) or Lease(secrets.token_hex(16), name)
         lease.facts, lease.checked = found, time.monotonic()
@@ -171,6 +167,12 @@ class Desk:
             objects=objects,
             more=more,
         )
+
+    def _not_opened(self, message: OpenDataset, error: EnclaveError, cell: str) -> EnclaveError:
+        # A name that nobody gave a dataset may be anything, a value from the data too: it is not written down.
+        known = self._shared.versions.has(message.dataset)
+        named = {"dataset": message.dataset, "version": message.version} if known else {}
+        return self._refused("dataset.open", error, cell=cell, **named)
 
     def list_objects(self, message: ListObjects) -> ObjectPage:
         """What follows in the list of an open lease."""

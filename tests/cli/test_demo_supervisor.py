@@ -24,7 +24,8 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 if "orphan" in sys.argv:
-    subprocess.Popen([sys.executable, "-c", "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"], start_new_session=True)
+    stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True)
 time.sleep(600)
 """
 
@@ -41,10 +42,13 @@ from enclave.runtime.log import Log
 home = Home(Path(sys.argv[1]))
 def service(name, *extra):
     path = home.run_dir / f"{name}.sock"
-    return Service(name, ("sh", "-c", 'rm -f "$2"; exec "$0" "$1" "$2" $3', sys.executable, sys.argv[2], str(path), *extra), ready_socket=path)
+    shell = 'rm -f "$2"; exec "$0" "$1" "$2" $3'
+    argv = ("sh", "-c", shell, sys.executable, sys.argv[2], str(path), *extra)
+    return Service(name, argv, ready_socket=path)
 services = [service("one"), service("two", "orphan")]
 if "broken" in sys.argv:
-    services.append(Service("broken", (sys.executable, "-c", "raise SystemExit('the reason in words')"), ready_socket=home.run_dir / "never"))
+    argv = (sys.executable, "-c", "raise SystemExit('the reason in words')")
+    services.append(Service("broken", argv, ready_socket=home.run_dir / "never"))
 try:
     Supervisor(home, services=tuple(services), log=Log("supervisor")).run()
 except EnclaveError as error:
