@@ -67,8 +67,12 @@ def _run(name: str, source: Path, output: Path, *, jobs: str = "1") -> dict[str,
     python = _ROOT / (".venv" if name == "enclave" else ".venv-bench") / "bin" / "python"
     done = subprocess.run(
         [python, "-m", "benchmarks.deid.contender", name, source, output, jobs],
-        cwd=_ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        cwd=_ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
@@ -97,13 +101,18 @@ def _report(
         for name, many in runs.items()
     }
     return {
-        "seed": given.seed, "files": given.files, "patients": len(truth.patients), "planted": truth.planted,
-        "speed": speed, "stage_seconds": _stages(runs["enclave"]), "scores": found,
+        "seed": given.seed,
+        "files": given.files,
+        "patients": len(truth.patients),
+        "planted": truth.planted,
+        "speed": speed,
+        "stage_seconds": _stages(runs["enclave"]),
+        "scores": found,
         "quarantined": runs["enclave"][0]["report"]["reasons"],
         "readable_quarantined": found["enclave"]["files_missing"],
         "machine": {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("dicognito", "dicom-anonymizer", "deid", "pydicom")},
-    }  # fmt: skip
+    }
 
 
 def _ratio(base: list[dict[str, Any]], many: list[dict[str, Any]], key: str) -> float:

@@ -29,10 +29,14 @@ from benchmarks.deid.truth import FileTruth, Truth
 SIZE = 256  # pixels each way, 16 bit
 _MODALITIES = ("CT", "MR", "CT", "PT", "CR", "CT", "MR", "US", "SR", "CT")
 _CLASSES = {
-    "CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128",
-    "CR": "1.2.840.10008.5.1.4.1.1.1", "US": "1.2.840.10008.5.1.4.1.1.6.1", "SR": "1.2.840.10008.5.1.4.1.1.88.33",
+    "CT": "1.2.840.10008.5.1.4.1.1.2",
+    "MR": "1.2.840.10008.5.1.4.1.1.4",
+    "PT": "1.2.840.10008.5.1.4.1.1.128",
+    "CR": "1.2.840.10008.5.1.4.1.1.1",
+    "US": "1.2.840.10008.5.1.4.1.1.6.1",
+    "SR": "1.2.840.10008.5.1.4.1.1.88.33",
     "DOC": "1.2.840.10008.5.1.4.1.1.104.1",
-}  # fmt: skip
+}
 
 
 def make_cohort(folder: Path, *, seed: int, files: int = 500, patients: int = 20) -> Truth:
@@ -110,17 +114,25 @@ class _Maker:
         at = person.studies[study[1]]
         ds.SOPClassUID, ds.Modality = _CLASSES[modality], "OT" if modality == "DOC" else modality
         for keyword, name in (
-            ("SOPInstanceUID", ("sop", number)), ("StudyInstanceUID", ("study", *study)),
-            ("SeriesInstanceUID", ("series", *study, modality)), ("FrameOfReferenceUID", ("frame", *study)),
-        ):  # fmt: skip
+            ("SOPInstanceUID", ("sop", number)),
+            ("StudyInstanceUID", ("study", *study)),
+            ("SeriesInstanceUID", ("series", *study, modality)),
+            ("FrameOfReferenceUID", ("frame", *study)),
+        ):
             place.uid(keyword, self._uid(*name))
         place.text("PatientName", person.pn, gone=person.surname)
         for keyword, value in (
-            ("PatientID", person.mrn), ("AccessionNumber", person.accession), ("StudyID", person.mrn[-6:]),
-            ("InstitutionName", person.hospital), ("StationName", person.station), ("DeviceSerialNumber", person.serial),
-            ("ReferringPhysicianName", person.physician), ("OperatorsName", person.operator),
-            ("InstitutionalDepartmentName", person.department), ("OtherPatientIDs", person.national),
-        ):  # fmt: skip
+            ("PatientID", person.mrn),
+            ("AccessionNumber", person.accession),
+            ("StudyID", person.mrn[-6:]),
+            ("InstitutionName", person.hospital),
+            ("StationName", person.station),
+            ("DeviceSerialNumber", person.serial),
+            ("ReferringPhysicianName", person.physician),
+            ("OperatorsName", person.operator),
+            ("InstitutionalDepartmentName", person.department),
+            ("OtherPatientIDs", person.national),
+        ):
             place.text(keyword, value, gone=value)
         place.truth.filled += [[ds.data_element(name).tag] for name in ("PatientName", "PatientID", "AccessionNumber")]
         ds.PatientBirthDate, ds.PatientSex = f"{person.birth:%Y%m%d}", person.sex

@@ -22,13 +22,14 @@ Uid = Callable[..., str]
 _TEXT = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240, "UT": 20000, "UC": 2000}
 _BUSY_GROUPS = (0x0002, 0x0004, 0x0028, 0x7FE0, 0x5400, 0x0006, 0x0000, 0x1000, 0x1010, 0xFFFA, 0xFFFC, 0xFFFE)
 _SET_ELSEWHERE = (
-    "PixelData SpecificCharacterSet Modality SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID BurnedInAnnotation "
-    "FrameOfReferenceUID PatientName PatientID AccessionNumber StudyID ImageType PatientIdentityRemoved ValueType "
-    "DeidentificationMethod LongitudinalTemporalInformationModified EncapsulatedDocument StudyTime SeriesTime ContentTime "
-    "StudyDate SeriesDate AcquisitionDate ContentDate PatientSex PatientBirthDate StudyDescription SeriesDescription "
-    "ProtocolName Manufacturer ManufacturerModelName SoftwareVersions ConvolutionKernel BodyPartExamined ContentSequence "
-    "ContrastBolusAgent InstitutionName StationName DeviceSerialNumber ReferringPhysicianName OperatorsName "
-    "InstitutionalDepartmentName OtherPatientIDs MIMETypeOfEncapsulatedDocument TimezoneOffsetFromUTC"
+    "PixelData SpecificCharacterSet Modality SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID "
+    "BurnedInAnnotation FrameOfReferenceUID PatientName PatientID AccessionNumber StudyID ImageType "
+    "PatientIdentityRemoved ValueType DeidentificationMethod LongitudinalTemporalInformationModified "
+    "EncapsulatedDocument StudyTime SeriesTime ContentTime StudyDate SeriesDate AcquisitionDate ContentDate "
+    "PatientSex PatientBirthDate StudyDescription SeriesDescription ProtocolName Manufacturer "
+    "ManufacturerModelName SoftwareVersions ConvolutionKernel BodyPartExamined ContentSequence ContrastBolusAgent "
+    "InstitutionName StationName DeviceSerialNumber ReferringPhysicianName OperatorsName "
+    "InstitutionalDepartmentName OtherPatientIDs MIMETypeOfEncapsulatedDocument TimezoneOffsetFromUTC "
 )
 
 
@@ -102,11 +103,11 @@ def describe(place: Place, modality: str) -> None:
 @functools.cache
 def _listed() -> tuple[tuple[int, str], ...]:
     skipped = {tag_for_keyword(name) for name in _SET_ELSEWHERE.split()}
-    found = []
-    for tag in listed_tags():
-        if tag in DicomDictionary and tag not in skipped and tag >> 16 not in (0x0002, 0x0004, 0x1000, 0x0000):
-            found.append((tag, dictionary_VR(tag)))
-    return tuple(found)
+    return tuple(
+        (tag, dictionary_VR(tag))
+        for tag in listed_tags()
+        if tag in DicomDictionary and tag not in skipped and tag >> 16 not in (0x0002, 0x0004, 0x1000, 0x0000)
+    )
 
 
 @functools.cache
@@ -136,7 +137,9 @@ def set_unlisted(place: Place, *, uid: Uid) -> None:
             _set(place, place.dataset, [], tag, vr, uid)
 
 
-def _set(place: Place, dataset: Dataset, above: Where, tag: int, vr: str, uid: Uid) -> None:
+def _set(  # noqa: C901 - one branch per representation
+    place: Place, dataset: Dataset, above: Where, tag: int, vr: str, uid: Uid
+) -> None:
     where, rng = [*above, tag], place.rng
     vr = vr.partition(" ")[0]
     if vr in _TEXT:
@@ -242,9 +245,15 @@ def set_image(place: Place, modality: str, values: np.ndarray[Any, Any]) -> None
     ds = place.dataset
     place.keep("ImageType", ["ORIGINAL", "PRIMARY", "AXIAL"] if modality == "CT" else ["ORIGINAL", "PRIMARY"])
     for keyword, value in (
-        ("Rows", values.shape[0]), ("Columns", values.shape[1]), ("SamplesPerPixel", 1), ("BitsAllocated", 16),
-        ("PhotometricInterpretation", "MONOCHROME2"), ("BitsStored", 12), ("HighBit", 11), ("PixelRepresentation", 0),
-    ):  # fmt: skip
+        ("Rows", values.shape[0]),
+        ("Columns", values.shape[1]),
+        ("SamplesPerPixel", 1),
+        ("BitsAllocated", 16),
+        ("PhotometricInterpretation", "MONOCHROME2"),
+        ("BitsStored", 12),
+        ("HighBit", 11),
+        ("PixelRepresentation", 0),
+    ):
         place.keep(keyword, value)
     if ds.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2":
         values = values.byteswap()

@@ -70,11 +70,26 @@ class Person:
     def strings(self) -> list[str]:
         """What must be in no output byte: every spelling that is long enough not to occur by chance."""
         parts = [
-            self.mrn, self.mrn[3:], self.mrn[-6:], self.national, self.national.replace("-", ""), self.email, self.street,
-            self.town, self.hospital, self.serial, self.station, self.accession, self.phone, self.squeezed_phone(),
-            self.surname, self.given, *self.pn.replace("=", "^").split("^"), *self.department.split(),
+            self.mrn,
+            self.mrn[3:],
+            self.mrn[-6:],
+            self.national,
+            self.national.replace("-", ""),
+            self.email,
+            self.street,
+            self.town,
+            self.hospital,
+            self.serial,
+            self.station,
+            self.accession,
+            self.phone,
+            self.squeezed_phone(),
+            self.surname,
+            self.given,
+            *self.pn.replace("=", "^").split("^"),
+            *self.department.split(),
             *(part for name in (self.physician, self.operator, self.mother) for part in name.split("^")),
-        ]  # fmt: skip
+        ]
         parts += [plain(part) for part in (self.surname, self.given)]
         common = {"dr", "radiology", "parkinson"}
         kept = [p for p in dict.fromkeys(parts) if (len(p) >= 5 or not p.isascii()) and p.lower() not in common]
@@ -91,14 +106,38 @@ class Person:
             sur, giv = plain(sur), plain(giv)
         birth, month = self.birth, self.birth.strftime("%b")
         said = [
-            f"{giv} {sur}", f"{sur}, {giv}", f"{sur.upper()}^{giv.upper()}", f"{plain(sur)} {plain(giv)}".lower(),
-            f"{giv[:1]}. {sur}", f"Mr {sur}", sur.upper(), f"{sur}_{giv}", f"{sur}-{giv}", f"MRN {self.mrn}", self.mrn.lower(),
-            f"no {self.mrn[3:]}", f"id ..{self.mrn[-6:]}", f"{self.mrn[:6]}-{self.mrn[6:]}", self.national,
-            self.national.replace("-", ""), self.national.replace("-", " "), f"call {self.phone}", self.squeezed_phone(),
-            self.phone.replace(" ", "-"), f"DOB {birth:%d.%m.%Y}", f"born {birth:%Y-%m-%d}", f"{birth:%d} {month} {birth:%Y}",
-            f"{birth:%m/%d/%Y}", f"acc {self.accession}", self.email, self.street, f"from {self.town}", self.hospital,
-            f"seen by {self.physician.partition('^')[0]}", f"mother {self.mother.partition('^')[0]}",
-        ]  # fmt: skip
+            f"{giv} {sur}",
+            f"{sur}, {giv}",
+            f"{sur.upper()}^{giv.upper()}",
+            f"{plain(sur)} {plain(giv)}".lower(),
+            f"{giv[:1]}. {sur}",
+            f"Mr {sur}",
+            sur.upper(),
+            f"{sur}_{giv}",
+            f"{sur}-{giv}",
+            f"MRN {self.mrn}",
+            self.mrn.lower(),
+            f"no {self.mrn[3:]}",
+            f"id ..{self.mrn[-6:]}",
+            f"{self.mrn[:6]}-{self.mrn[6:]}",
+            self.national,
+            self.national.replace("-", ""),
+            self.national.replace("-", " "),
+            f"call {self.phone}",
+            self.squeezed_phone(),
+            self.phone.replace(" ", "-"),
+            f"DOB {birth:%d.%m.%Y}",
+            f"born {birth:%Y-%m-%d}",
+            f"{birth:%d} {month} {birth:%Y}",
+            f"{birth:%m/%d/%Y}",
+            f"acc {self.accession}",
+            self.email,
+            self.street,
+            f"from {self.town}",
+            self.hospital,
+            f"seen by {self.physician.partition('^')[0]}",
+            f"mother {self.mother.partition('^')[0]}",
+        ]
         return [" ".join(text.split()) for text in said]
 
 
@@ -143,7 +182,10 @@ def _person(
     town = rng.choice(towns)
     first = date(2019, 1, 1) + timedelta(days=rng.randrange(1400))
     return Person(
-        charset, pn, surname, given,
+        charset,
+        pn,
+        surname,
+        given,
         sex="FM"[index % 2],
         birth=date(1931, 1, 1) + timedelta(days=rng.randrange(26_000)),
         mrn=f"MRN{digits[:8]}",
@@ -161,4 +203,4 @@ def _person(
         station=f"WS{_surname(rng).upper()}"[:14],
         accession=f"ACC{digits[5:9]}{index:03d}{digits[33:36]}",
         studies=(first, first + timedelta(days=rng.randrange(20, 400))),
-    )  # fmt: skip
+    )

@@ -58,14 +58,18 @@ class Score:
         right = sum(pair[0] for pair in self.actions.values())
         total = sum(pair[1] for pair in self.actions.values())
         return {
-            "survivors": self.survivors, "files_out": self.files, "files_missing": self.missing,
-            "patients": self.patients, "patients_mixed": self.mixed_patients,
+            "survivors": self.survivors,
+            "files_out": self.files,
+            "files_missing": self.missing,
+            "patients": self.patients,
+            "patients_mixed": self.mixed_patients,
             "technical_lost": sum(self.technical_lost.values()),
             "clinical_words_kept": round(self.words_kept / max(1, self.words_all), 4),
-            "midi": {name: pair for name, pair in sorted(self.actions.items())},
+            "midi": dict(sorted(self.actions.items())),
             "midi_score": round(right / max(1, total), 6),
-            "wrong": dict(self.wrong.most_common(25)), "lost_words": dict(self.lost_words.most_common(25)),
-        }  # fmt: skip
+            "wrong": dict(self.wrong.most_common(25)),
+            "lost_words": dict(self.lost_words.most_common(25)),
+        }
 
 
 def score(output: Path, *, truth: Truth, source: Path, provenance: Mapping[str, str] | None = None) -> Score:
