@@ -234,10 +234,11 @@ def fips(_home: Home) -> Finding:
 
 
 def cgroups(_home: Home) -> Finding:
-    """cgroup v2 controllers for memory and processes of kernels."""
-    path = Path("/sys/fs/cgroup/cgroup.controllers")
-    found = path.read_text("ascii").split() if path.exists() else []
-    return Finding({"memory", "pids"} <= set(found), " ".join(found) or "none")
+    """What bounds memory and processes of kernels, as the launcher itself finds it."""
+    from enclave.sandbox.cgroups import detect
+
+    backend = detect().backend
+    return Finding(backend != "rlimits", backend)
 
 
 def _command(*names: str) -> Callable[[Home], Finding]:
