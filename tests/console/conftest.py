@@ -126,7 +126,7 @@ class Registry:
             finished="2026-11-22T10:01:00Z",
         )
         return {
-            p.ListRuns: self._answer(p.ReportRunList(runs=(run,))),
+            p.ListRuns: self._answer(p.ReportRunList(runs=(run,), entries=("nightly",))),
             p.RunNow: self._answer(run),
             p.ShowPage: self._page,
         }
