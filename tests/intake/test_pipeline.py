@@ -56,7 +56,7 @@ def test_a_cohort_becomes_a_registered_candidate_without_a_planted_identifier(
     captured = capfd.readouterr()
     records = b"".join(path.read_bytes() for path in (stand.home.state("audit") / "segments").rglob("*.seg"))
     register = b"".join(path.read_bytes() for path in (stand.home.state("identified")).rglob("*.json"))
-    vault = b"".join(path.read_bytes() for path in stand.home.state("vault").iterdir())
+    vault = b"".join(path.read_bytes() for path in stand.home.state("vault").rglob("*") if path.is_file())
     for held in (captured.err.encode(), records, register, vault, json.dumps(summary).encode()):
         assert found_in(held, planted) == 0
 
