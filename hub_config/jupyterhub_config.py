@@ -72,6 +72,7 @@ c.EnclaveAuthenticator.mfa_acr = settings.mfa_acr
 c.EnclaveAuthenticator.enable_pkce = True
 c.EnclaveAuthenticator.manage_groups = True
 c.EnclaveAuthenticator.enable_auth_state = False  # no token of the provider is kept
+c.EnclaveAuthenticator.auth_refresh_age = 0  # so nothing could be asked again: groups are those of the last sign-in
 c.EnclaveAuthenticator.allow_all = False
 c.EnclaveAuthenticator.any_allow_config = True  # check_allowed asks for a checked sign-in with an enclave group
 c.EnclaveAuthenticator.allow_existing_users = False

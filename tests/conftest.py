@@ -10,15 +10,37 @@ from typing import Any
 
 import pytest
 from run_folders import remove_run_folders
+from xdist.scheduler import LoadScopeScheduling
 
 from enclave.audit.client import AuditClient
 from enclave.audit.daemon import AuditDaemon
 from enclave.audit.segments import Record, read_segment, segment_files
+from enclave.core.clock import Clock
 from enclave.core.errors import DeniedError
 from enclave.keys.files import new_ed25519, new_symmetric
 from enclave.policy.model import Actor
 from enclave.runtime.home import HOME_FORMAT, Home
 from enclave.runtime.log import Log
+
+
+class _Together(LoadScopeScheduling):
+    """Keeps a file's tests on one worker, and all attacks, which share one enclave."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder.endswith("attack") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together:
+    """Shares the tests out among the workers."""
+    return _Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first: what is long and starts last is waited for alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, "attack" not in item.path.parts))
 
 
 @dataclass
@@ -32,11 +54,12 @@ class AuditStand:
     client: AuditClient
     people: dict[str, Actor] = field(default_factory=dict)
     resolve: Callable[[str], Actor] | None = None
+    clock: Clock | None = None
     daemon: AuditDaemon | None = None
 
     def start(self) -> None:
         """Starts the daemon; it listens on return."""
-        self.daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.resolve or self._person)
+        self.daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.resolve or self._person, clock=self.clock)
         self.daemon.start()
 
     def _person(self, token: str) -> Actor:

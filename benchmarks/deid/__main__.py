@@ -1,5 +1,7 @@
 """``python -m benchmarks.deid``: makes a cohort, runs all contenders in turns, scores them, prints one JSON object.
 
+With ``--scaling`` also the product alone over long series: processes and a Dask cluster.
+
 Run it with the interpreter of ``.venv-bench`` (``requirements/bench.txt``); the product runs with that of ``.venv``.
 """
 
@@ -11,7 +13,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -22,10 +23,10 @@ from typing import Any
 from pyarrow import parquet
 
 from benchmarks.deid.cohort import make_cohort
+from benchmarks.deid.scaling import contend, run_scaling, stage_seconds
 from benchmarks.deid.score import score
 from benchmarks.deid.truth import Truth
 
-_ROOT = Path(__file__).parents[2]
 _OTHERS = ("dicognito", "dicom-anonymizer", "deid")
 
 
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", default="1,2")
+    parser.add_argument("--scaling", type=int, default=0, metavar="FILES", help="series of so many files, too")
+    parser.add_argument("--jobs", default="1,2,dask2", help="how --scaling runs: processes, dask and workers")
     parser.add_argument("--folder", type=Path, help="keep cohort and outputs here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -43,38 +45,27 @@ def main() -> None:
         source = folder / "in"
         truth = make_cohort(source, seed=given.seed, files=given.files)
         truth.save(folder / "truth.json")
-        runs = _run_rounds(source, folder, rounds=given.rounds, jobs=given.jobs.split(","))
+        runs = _run_rounds(source, folder, rounds=given.rounds)
         found = {name: _score(name, folder / f"{name}-0", truth, source) for name in ("enclave", *_OTHERS)}
-        json.dump(_report(given, truth, runs, found), sys.stdout, indent=2)
+        report = _report(given, truth, runs, found)
+        if given.scaling:
+            jobs = given.jobs.split(",")
+            report["scaling"] = run_scaling(
+                folder, files=given.scaling, jobs=jobs, seed=given.seed, rounds=given.rounds
+            )
+        json.dump(report, sys.stdout, indent=2)
         print()
 
 
-def _run_rounds(source: Path, folder: Path, *, rounds: int, jobs: list[str]) -> dict[str, list[dict[str, Any]]]:
+def _run_rounds(source: Path, folder: Path, *, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Each round runs every contender once, so that a busy moment hits all of them alike."""
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for turn in range(rounds):
         for name in ("enclave", *_OTHERS):
-            runs[name].append(_run(name, source, folder / f"{name}-{turn}"))
-        for count in (one for one in jobs if one != "1"):
-            runs[f"enclave --jobs {count}"].append(_run("enclave", source, folder / f"jobs{count}-{turn}", jobs=count))
+            runs[name].append(contend(name, source, folder / f"{name}-{turn}"))
         for name in (*_OTHERS, "enclave") if turn else ():
             shutil.rmtree(folder / f"{name}-{turn}")
     return runs
-
-
-def _run(name: str, source: Path, output: Path, *, jobs: str = "1") -> dict[str, Any]:
-    print(f"{name} --jobs {jobs}", file=sys.stderr)
-    python = _ROOT / (".venv" if name == "enclave" else ".venv-bench") / "bin" / "python"
-    done = subprocess.run(
-        [python, "-m", "benchmarks.deid.contender", name, source, output, jobs],
-        cwd=_ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
 
 
 def _score(name: str, output: Path, truth: Truth, source: Path) -> dict[str, Any]:
@@ -106,7 +97,8 @@ def _report(
         "patients": len(truth.patients),
         "planted": truth.planted,
         "speed": speed,
-        "stage_seconds": _stages(runs["enclave"]),
+        "rounds": {name: [round(run["cpu"], 3) for run in many] for name, many in runs.items()},
+        "stage_seconds": stage_seconds(runs["enclave"]),
         "scores": found,
         "quarantined": runs["enclave"][0]["report"]["reasons"],
         "readable_quarantined": found["enclave"]["files_missing"],
@@ -118,14 +110,6 @@ def _report(
 def _ratio(base: list[dict[str, Any]], many: list[dict[str, Any]], key: str) -> float:
     """How many times faster than dicognito: the median over the rounds of the ratio in each round."""
     return round(statistics.median(one[key] / other[key] for one, other in zip(base, many, strict=True)), 2)
-
-
-def _stages(runs: list[dict[str, Any]]) -> dict[str, float]:
-    stages: dict[str, list[float]] = defaultdict(list)
-    for run in runs:
-        for name, seconds in run["report"]["stage_seconds"].items():
-            stages[name].append(seconds)
-    return {name: round(statistics.median(values), 3) for name, values in stages.items()}
 
 
 if __name__ == "__main__":

@@ -148,6 +148,10 @@ def _match(
         if dataset is None and provenance:
             digest = hashlib.sha256((source / file.path).read_bytes()).hexdigest()
             dataset = datasets.get(provenance.get(digest, ""))
+        if file.burned:  # held back is right, too: what may not be shown is not there
+            for box in file.burned:
+                found.count("pixels_hidden", right=dataset is None or is_hidden(dataset, source / file.path, box=box))
+            continue
         if file.pixels:
             found.count("pixels_retained", right=file.pixels in by_pixels)
         if dataset is None:
@@ -156,6 +160,23 @@ def _match(
             continue
         _check(found, file, dataset, links)
     links.finish(truth)
+
+
+def is_hidden(dataset: FileDataset, original: Path, *, box: list[int]) -> bool:
+    """Whether the ink in ``box`` of the original is no longer told from its ground: a tenth of the contrast at most."""
+    x0, y0, x1, y1 = box
+    before = _grey(pydicom.dcmread(original))[..., y0:y1, x0:x1]
+    after = _grey(dataset)[..., y0:y1, x0:x1]
+    if after.shape != before.shape:
+        return False
+    ink = before > (before.min() + before.max()) / 2
+    contrast = [abs(float(image[ink].mean()) - float(image[~ink].mean())) for image in (before, after)]
+    return contrast[1] <= contrast[0] / 10
+
+
+def _grey(dataset: FileDataset) -> Any:
+    pixels = dataset.pixel_array.astype(float)
+    return pixels.mean(axis=-1) if int(dataset.SamplesPerPixel) == 3 else pixels
 
 
 def _count_missing(found: Score, file: FileTruth) -> None:

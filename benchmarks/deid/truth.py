@@ -23,6 +23,7 @@ class FileTruth:
     filled: list[Where] = field(default_factory=list)  # may not be empty (type 1, or kept by meaning)
     dates: list[tuple[Where, str]] = field(default_factory=list)
     uids: list[tuple[Where, str]] = field(default_factory=list)
+    burned: list[list[int]] = field(default_factory=list)  # boxes x0, y0, x1, y1 in which text is drawn
 
 
 @dataclass(slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from pathlib import Path
 
 from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.keys.box import Box
+from enclave.runtime.durable import write_whole
 from enclave.runtime.home import ensure_private_dir
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +27,7 @@ class FrozenFiles:
         target = self._path(digest)
         if not target.exists():
             try:
-                self._write(target, self._box.seal(content, context=_context(digest)))
+                write_whole(target, self._box.seal(content, context=_context(digest)))
             except OSError as error:
                 raise UnavailableError(
                     f"frozen file: wanted room to keep it, got {error.strerror}; an operator must free some disk",
@@ -51,24 +50,6 @@ class FrozenFiles:
         if not _DIGEST.fullmatch(digest):
             raise IntegrityError("frozen file: wanted a SHA-256, got something else", code="frozen_missing")
         return self._root / digest
-
-    def _write(self, target: Path, sealed: bytes) -> None:
-        part = target.with_name(f".{secrets.token_hex(8)}.part")
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(sealed)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _context(digest: str) -> bytes:

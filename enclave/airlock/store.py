@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from enclave.airlock.states import STATES, Act, Choice, State, VoteCast, is_final, next_state
 from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.errors import NotFoundError, UnavailableError
+from enclave.core.errors import NotFoundError
 from enclave.keys.box import Box
+from enclave.runtime.database import Database
 from enclave.wire.messages.schema import Json, from_json, to_json
 
 _SCHEMA = """
@@ -99,51 +97,12 @@ class ListenerRecord:
     uid: int
 
 
-class Store:
+class Store(Database):
     """All requests of one airlock. Thread-safe; one transaction at a time."""
 
     def __init__(self, path: Path, box: Box) -> None:
+        super().__init__(path, schema=_SCHEMA, subject="airlock", code="airlock_storage")
         self._box = box
-        self._guard = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.executescript(_SCHEMA)
-        self._depth = 0
-
-    def close(self) -> None:
-        """Ends the connection."""
-        with self._guard:
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing: an error inside, such as a missing receipt, undoes every change."""
-        with self._guard:
-            if self._depth:
-                yield
-                return
-            self._depth += 1
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except sqlite3.OperationalError:
-                self._roll_back()
-                raise UnavailableError(
-                    "airlock state: wanted to write it, got a storage error; an operator must look at the disk",
-                    code="airlock_storage",
-                ) from None
-            except BaseException:
-                self._roll_back()
-                raise
-            finally:
-                self._depth -= 1
-
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
 
     def add(self, record: Record, *, at: str) -> None:
         """A new request."""
@@ -269,10 +228,6 @@ class Store:
             )
             for i, p, a, s, n, t, v, sealed in rows
         ]
-
-    def _rows(self, sql: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        with self._guard:
-            return self._db.execute(sql, values).fetchall()
 
     def _step(self, record: Record, *, act: str, at: str) -> None:
         self._db.execute(

@@ -118,7 +118,7 @@ class Submissions:
         del call
         with self._guard:
             binding = self._bindings.get(message.kernel)
-            if binding is not None:
+            if binding is not None and message.ended in (None, binding.cell):
                 binding.cell = message.cell
         return Done()
 
@@ -146,10 +146,9 @@ class Submissions:
         record = self._keep(deed, message, contents)
         return status_view(self._settle(record.id))
 
-    def status(self, binding: Binding, message: AskStatus, call: Call) -> EgressStatusList:
+    def status(self, binding: Binding, message: AskStatus) -> EgressStatusList:
         """The requests of this kernel's person in its project."""
         del message
-        _close(call.descriptors)  # nobody asked for any; kept, they would use ours up
         bound = binding.listener
         found = self._store.of_author(bound.person, project=bound.project)
         return EgressStatusList(requests=tuple(status_view(record) for record in found[:50]))
@@ -184,6 +183,7 @@ class Submissions:
                 round=record.round,
                 size_bytes=sum(f.size_bytes for f in files),
                 sha256=list(digests),
+                bodies={"title": text.title, "purpose": text.purpose},
             )
         return record
 
@@ -249,7 +249,7 @@ def kernel_handlers(submissions: Submissions, binding: Binding) -> dict[type[Any
     """What one kernel's socket serves."""
     return {
         Submit: lambda message, call: submissions.submit(binding, message, call),
-        AskStatus: lambda message, call: submissions.status(binding, message, call),
+        AskStatus: lambda message, _call: submissions.status(binding, message),
     }
 
 

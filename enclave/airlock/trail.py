@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,9 +42,9 @@ class Trail:
         """It is about to happen."""
         self._write(deed, "intent", None, detail)
 
-    def done(self, deed: Deed, **detail: Any) -> None:
-        """It happened; written before the change is committed."""
-        self._write(deed, "ok", None, detail)
+    def done(self, deed: Deed, *, bodies: Mapping[str, str] | None = None, **detail: Any) -> None:
+        """It happened; written before the change is committed. ``bodies`` are people's words, kept encrypted."""
+        self._write(deed, "ok", None, detail, bodies)
 
     @contextmanager
     def telling(self, deed: Deed, *, failed: bool = False) -> Iterator[None]:
@@ -60,7 +60,14 @@ class Trail:
             self._write(deed, "failed" if failed else "refused", error.code, {})
             raise
 
-    def _write(self, deed: Deed, outcome: str, reason: str | None, detail: dict[str, Any]) -> None:
+    def _write(
+        self,
+        deed: Deed,
+        outcome: str,
+        reason: str | None,
+        detail: dict[str, Any],
+        bodies: Mapping[str, str] | None = None,
+    ) -> None:
         self._audit.record(
             deed.kind,
             actor=deed.actor,
@@ -71,4 +78,5 @@ class Trail:
             kernel=deed.kernel,
             cell=deed.cell,
             detail={**deed.detail, **detail},
+            bodies=bodies,
         )

@@ -6,20 +6,32 @@ proof over the records stays whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclave.audit.segments import FILE_HEAD, BadBytes, SegmentReader, read_segment, segment_files
+from enclave.audit.body_keys import BodyKeys, month_of, overwrite
+from enclave.audit.segments import (
+    FILE_HEAD,
+    RECORD_HEAD,
+    Record,
+    SegmentReader,
+    frame,
+    read_segment,
+    segment_files,
+    sync_dir,
+)
 from enclave.core.canonical import JsonValue, canonical_bytes, parse_json
 from enclave.core.errors import EnclaveError, InvalidError
 from enclave.keys.box import Box
 
 MAX_BODIES_BYTES = 1 << 20  # what fits one frame of the wire
 _SALT_BYTES = 16
-_MAX_SEALED = 2 * MAX_BODIES_BYTES
+MAX_SEALED_BYTES = 2 * MAX_BODIES_BYTES  # one record of bodies, encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +61,78 @@ def make_bodies(
     return hashes, box.seal(canonical_bytes(plain), context=_context(event_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Shredded:
+    """How many bodies are gone, and the months whose keys went with their last body."""
+
+    bodies: int
+    months: tuple[str, ...]
+
+
+def shred_bodies(folder: Path, *, seqs: AbstractSet[int], keys: BodyKeys, before: Path) -> Shredded:
+    """Takes the bodies of these records out of all segments of bodies older than ``before``, which is still written to.
+
+    A segment is written anew without them and the old bytes are overwritten; done again after a crash it does the rest.
+    """
+    gone = 0
+    for leftover in folder.glob(".*.part"):  # of a time that was cut short
+        leftover.unlink()
+    for path in segment_files(folder):
+        if path.name < before.name:
+            gone += _rewrite(path, seqs)
+    used = {month for path in segment_files(folder) for month in _months(path)}
+    unused = sorted(keys.months() - used - {_newest(keys)})
+    for month in unused:
+        keys.destroy(month)
+    return Shredded(gone, tuple(month.decode() for month in unused))
+
+
+def _rewrite(path: Path, seqs: AbstractSet[int]) -> int:
+    part = path.with_name(f".{path.name}.part")
+    gone = kept = 0
+    with path.open("rb") as source, part.open("xb") as target:
+        target.write(source.read(FILE_HEAD.size))
+        for item in read_segment(path, max_record=MAX_SEALED_BYTES):
+            if isinstance(item, Record) and item.seq in seqs:
+                gone += 1
+                continue
+            if isinstance(item, Record):
+                kept += 1
+                target.write(frame(item.seq, item.payload))
+            elif item.offset:
+                source.seek(item.offset)  # what cannot be read is not ours to judge; it goes with its segment
+                target.write(source.read(item.lost_bytes))
+        target.flush()
+        os.fsync(target.fileno())
+    if not gone:
+        part.unlink()
+        return 0
+    with path.open("r+b") as old:
+        part.replace(path) if kept else part.unlink()
+        overwrite(old.fileno())
+    if not kept:
+        path.unlink()
+    sync_dir(path.parent)
+    return gone
+
+
+def _months(path: Path) -> Iterator[bytes]:
+    for item in read_segment(path, max_record=MAX_SEALED_BYTES):
+        month = month_of(item.payload) if isinstance(item, Record) else None
+        if month is not None:
+            yield month
+
+
+def _newest(keys: BodyKeys) -> bytes:
+    """The newest month may be getting its first body just now."""
+    return max(keys.months(), default=b"")
+
+
 class BodyReader:
     """Opens bodies in the order of their records."""
 
     def __init__(self, folder: Path, *, box: Box, next_seq: int = 0) -> None:
-        self._reader = SegmentReader(folder, next_seq=next_seq, max_record=_MAX_SEALED)
+        self._reader = SegmentReader(folder, next_seq=next_seq, max_record=MAX_SEALED_BYTES)
         self._box = box
 
     def read(self, event_ids: Mapping[int, str]) -> list[Body]:
@@ -74,12 +153,34 @@ class BodyReader:
 
 
 def trim_bodies(folder: Path, *, size: int) -> None:
-    """Cuts off bodies whose records never became durable (a crash came between the two)."""
+    """Cuts off what comes after the last body of a durable record (a crash came between the two)."""
     for path in segment_files(folder)[-1:]:
-        for item in read_segment(path, max_record=_MAX_SEALED):
-            if isinstance(item, BadBytes) or item.seq >= size:
-                os.truncate(path, max(item.offset, FILE_HEAD.size))
-                return
+        end = FILE_HEAD.size
+        for item in read_segment(path, max_record=MAX_SEALED_BYTES):
+            if isinstance(item, Record) and item.seq < size:
+                end = item.offset + RECORD_HEAD.size + len(item.payload)
+        if end < path.stat().st_size:
+            os.truncate(path, end)
+
+
+def lost_bodies(folder: Path, *, first: int, size: int) -> dict[bytes, int]:
+    """The records ``first`` … ``size`` - 1 of a ledger that name texts which are not there: event id → number.
+
+    A crash of the machine can leave a record without its texts, for both are made durable at the same time; then
+    nobody has a receipt for it.
+    """
+    wanted = dict(with_bodies(SegmentReader(folder / "segments", next_seq=first).read(upto=size, count=size)))
+    reader = SegmentReader(folder / "bodies", next_seq=first, max_record=MAX_SEALED_BYTES)
+    there = {item.seq for item in reader.read(upto=size, count=size)} if wanted else set()
+    return {bytes.fromhex(event_id): seq for seq, event_id in wanted.items() if seq not in there}
+
+
+def with_bodies(records: Iterable[Record]) -> Iterator[tuple[int, str]]:
+    """Number and event id of the records that have bodies, which canonical JSON puts first."""
+    for record in records:
+        if record.payload.startswith(b'{"bodies":'):
+            with contextlib.suppress(EnclaveError, KeyError, TypeError):
+                yield record.seq, str(parse_json(record.payload)["event"]["id"])
 
 
 def _context(event_id: str) -> bytes:

@@ -48,9 +48,10 @@ class Desk:
         detail = {"sql_hash": hashlib.sha256(message.sql.encode("utf-8", "replace")).hexdigest()}
         self._note("audit.query", outcome="intent", detail=detail, bodies={"sql": message.sql}, **told)
         try:
-            self._feed.catch_up(self._size())
             limit = max(0, min(message.limit, self._max_rows))
-            rows = self._feed.store.query(message.sql, limit=limit, timeout_s=self._timeout_s)
+            rows = self._feed.query(
+                message.sql, size=self._size(), limit=limit, timeout_s=self._timeout_s, person=actor.name
+            )
         except EnclaveError as error:
             self._note("audit.query", outcome="failed", reason=error.code, detail=detail, **told)
             raise

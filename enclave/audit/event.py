@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Literal, get_args
 
 from enclave.core.errors import InvalidError
-from enclave.wire.messages.schema import Json, from_json, to_json
+from enclave.wire.messages.schema import Json, from_json
 
 Outcome = Literal["intent", "ok", "refused", "failed"]
+_HEX = "0123456789abcdef"
 _KIND = re.compile(r"[a-z]+(\.[a-z_]+)+")
+_OUTCOMES = frozenset(get_args(Outcome))
+_NEEDS_REASON = frozenset({"refused", "failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +45,29 @@ class Event:
     detail: dict[str, Json] = field(default_factory=dict)
 
 
+_FIELDS = tuple(sorted(one.name for one in fields(Event)))  # as canonical JSON has them
+_values = attrgetter(*_FIELDS)
+
+
 def check_event(event: Event) -> Event:
     """Raises ``InvalidError`` when a field has not the form that the ledger keeps."""
-    if not re.fullmatch(r"[0-9a-f]{32}", event.id):
+    if len(event.id) != 32 or event.id.strip(_HEX):
         raise InvalidError("event id: wanted 32 hex digits, got another form")
     if not _KIND.fullmatch(event.kind):
         raise InvalidError("event kind: wanted dotted lower case words, got another form")
-    if event.outcome not in get_args(Outcome):
+    if event.outcome not in _OUTCOMES:
         raise InvalidError("event outcome: wanted intent, ok, refused or failed, got another word")
-    if event.outcome in ("refused", "failed") and not event.reason:
+    if event.outcome in _NEEDS_REASON and not event.reason:
         raise InvalidError(f"event {event.kind}: wanted a reason code for {event.outcome}, got none")
     return event
 
 
 def event_to_json(event: Event) -> dict[str, Json]:
     """The event as a JSON object; absent fields are left out."""
-    return to_json(event)
+    found = {name: value for name, value in zip(_FIELDS, _values(event), strict=True) if value is not None}
+    if event.objects is not None:
+        found["objects"] = list(event.objects)
+    return found
 
 
 def event_from_json(value: Json) -> Event:

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from enclave.audit.bodies import Body, BodyReader
-from enclave.audit.merkle import leaf_hash
-from enclave.audit.segments import Record, SegmentReader
-from enclave.audit.store import QueryStore
-from enclave.core.canonical import parse_json
-from enclave.core.errors import EnclaveError, IntegrityError, UnavailableError
+from enclave.audit.bodies import Body, BodyReader, with_bodies
+from enclave.audit.columns import record_columns
+from enclave.audit.segments import SegmentReader
+from enclave.audit.store_host import GONE, StoreHost
+from enclave.audit.turns import Turns
+from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.core.secret import Secret
 from enclave.keys.box import Box
+from enclave.wire.messages.audit import Rows
 
-BATCH = 10_000
-RECORDS = pa.schema([("seq", pa.int64()), ("payload", pa.string()), ("leaf_hash", pa.string())])
+BATCH = 122_880  # a row group of the engine: whole ones are written once, past its write-ahead log
 BODIES = pa.schema([("seq", pa.int64()), ("name", pa.string()), ("text", pa.string())])
 
 
 class Feed:
     """Keeps one query store level with one log."""
 
-    def __init__(self, folder: Path, *, box: Box, key: Secret, memory_mib: int = 512) -> None:
+    def __init__(self, folder: Path, *, box: Box, key: Secret, socket: Path, memory_mib: int = 512) -> None:
         """Opens nothing yet: a ledger takes events before its query store is ready."""
         self._folder, self._box, self._key, self._memory_mib = folder, box, key, memory_mib
+        self._socket = socket
+        self._turns = Turns()
         self._guard = threading.Lock()
-        self._store: QueryStore | None = None
+        self._store: StoreHost | None = None
         self.path = folder / "store" / "ledger.duckdb"
         self.mark = 0  # the high-water mark, as last seen
         self.cause = ""  # why the store had to be built again, until somebody has told it
 
     @property
-    def store(self) -> QueryStore:
+    def store(self) -> StoreHost:
         """The open store; raises ``UnavailableError`` before the first ``catch_up``."""
         if self._store is None:
-            raise UnavailableError("query store: wanted it open, it is not; try again")
+            raise _gone()
         return self._store
 
     def catch_up(self, size: int, *, progress: Callable[[int], None] | None = None) -> int:
@@ -49,25 +50,78 @@ class Feed:
         A store that cannot be read, or that knows more than the log, is built again.
         """
         with self._guard:
+            if self._store is not None and not self._store.alive:
+                self._store.kill()
+                self._store = None
             if self._store is None:
                 self._first_open()
             if self.mark > size:
                 self.cause = "ahead_of_the_log"
                 self._renew()
-            while self.mark < size:
-                records = self._records.read(upto=size, count=BATCH)
-                mark = records[-1].seq + 1 if len(records) == BATCH else size
-                self._add(records, mark)
-                self.mark = mark
-                if progress is not None:
-                    progress(mark)
+            try:
+                self._read_on(size, progress or (lambda _mark: None))
+            except UnavailableError as error:
+                raise self._after(error) from None
             return self.mark
+
+    def _read_on(self, size: int, progress: Callable[[int], None]) -> None:
+        """Makes the next batch ready while the store takes the last one."""
+        store, read = self.store, self.mark
+        with ThreadPoolExecutor(1) as sender:
+            sent: Future[None] | None = None
+            while read < size or sent is not None:
+                batch = self._batch(size) if read < size else None
+                if sent is not None:
+                    sent.result()
+                    self.mark, sent = read, None
+                    progress(read)
+                if batch is not None:
+                    records, bodies, read = batch
+                    sent = sender.submit(store.add, records, bodies, high_water=read)
+
+    def _batch(self, size: int) -> tuple[pa.Table, pa.Table, int]:
+        """Records, bodies and the mark after them."""
+        records = self._records.read(upto=size, count=BATCH)
+        mark = records[-1].seq + 1 if len(records) == BATCH else size
+        bodies = self._bodies.read(dict(with_bodies(records)))
+        return record_columns(records), _bodies(bodies), mark
+
+    def _after(self, error: UnavailableError) -> UnavailableError:
+        if error.code != UnavailableError.family:
+            self._rewind()
+            return error
+        # No answer: whether the batch is in, the file knows. It is asked before anything is read further.
+        self.store.kill()
+        self._store = None
+        return _gone()
 
     def rebuild(self, size: int, *, progress: Callable[[int], None] | None = None) -> int:
         """Throws the store away and builds it again; returns how many records are in."""
         with self._guard:
             self._renew()
         return self.catch_up(size, progress=progress)
+
+    def query(self, sql: str, *, size: int, limit: int, timeout_s: float, person: str) -> Rows:
+        """The rows of one SELECT over everything below ``size``.
+
+        One that failed while others ran, for want of memory, or together with the whole process is run once more by
+        itself: so whoever asks too much fails, and who came after a process had ended for another reason does not.
+        """
+        with self._turns.shared(person, timeout_s=timeout_s) as turn:
+            try:
+                return self._ask(sql, size, limit, timeout_s)
+            except UnavailableError as error:
+                if error.code != GONE and not (error.code == "query_memory" and turn.beside):
+                    raise
+        with self._turns.alone():
+            try:
+                return self._ask(sql, size, limit, timeout_s)
+            except UnavailableError as error:
+                raise _own_fault(error) from None
+
+    def _ask(self, sql: str, size: int, limit: int, timeout_s: float) -> Rows:
+        self.catch_up(size)
+        return self.store.query(sql, limit=limit, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Closes the store."""
@@ -86,8 +140,12 @@ class Feed:
             self._open()
 
     def _open(self) -> None:
-        self._store = QueryStore(self.path, key=self._key, memory_mib=self._memory_mib)
+        self._store = StoreHost(self.path, socket=self._socket, key=self._key, memory_mib=self._memory_mib)
         self.mark = self._store.high_water()
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Reads on from the high-water mark."""
         self._records = SegmentReader(self._folder / "segments", next_seq=self.mark)
         self._bodies = BodyReader(self._folder / "bodies", box=self._box, next_seq=self.mark)
 
@@ -103,26 +161,16 @@ class Feed:
         for path in self.path.parent.glob("ledger.duckdb*"):
             path.unlink()
 
-    def _add(self, records: list[Record], mark: int) -> None:
-        rows = [(record.seq, text, leaf_hash(record.payload).hex()) for record, text in _texts(records)]
-        bodies = self._bodies.read(dict(_with_bodies(records)))
-        columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, RECORDS, strict=True)], schema=RECORDS)
-        self.store.add(table, _bodies(bodies), high_water=mark)
+
+def _gone() -> UnavailableError:
+    return UnavailableError("query store: wanted it open, it is not; try again", code=GONE)
 
 
-def _texts(records: list[Record]) -> Iterator[tuple[Record, str]]:
-    for record in records:
-        with contextlib.suppress(UnicodeDecodeError):  # not of our writing; verify names it
-            yield record, record.payload.decode("utf-8")
-
-
-def _with_bodies(records: list[Record]) -> Iterator[tuple[int, str]]:
-    """Sequence number and event id of the records that have bodies, which canonical JSON puts first."""
-    for record in records:
-        if record.payload.startswith(b'{"bodies":'):
-            with contextlib.suppress(EnclaveError, KeyError, TypeError):
-                yield record.seq, str(parse_json(record.payload)["event"]["id"])
+def _own_fault(error: UnavailableError) -> UnavailableError:
+    """What the asker hears: a process that ended twice under one query, the second time alone, was ended by it."""
+    if error.code != GONE:
+        return error
+    return UnavailableError("audit query: wanted less memory, got past the limit; ask for less", code="query_memory")
 
 
 def _bodies(found: list[Body]) -> pa.Table:

@@ -3,58 +3,83 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from enclave.audit.bodies import make_bodies, trim_bodies
+from enclave.audit.bodies import lost_bodies, make_bodies, trim_bodies
 from enclave.audit.checkpoint import Sign, TreeHead, VerifierKey, Verify, write_checkpoint
 from enclave.audit.event import Event, event_to_json
 from enclave.audit.merkle import TILE_WIDTH, FullTile, Tree, leaf_hash
-from enclave.audit.recovery import Damage, Known, fingerprint, recent_ids, recover
+from enclave.audit.recovery import Damage, Durable, Recovered, fingerprint, last_time, recent_ids, recover
+from enclave.audit.reserve import Reserve
 from enclave.audit.segments import MAX_RECORD_BYTES, SegmentWriter, frame, sync_dir
 from enclave.audit.tiles import TileFolder, write_file
+from enclave.audit.vocabulary import class_of
 from enclave.core.canonical import canonical_bytes
-from enclave.core.clock import Clock, format_time
-from enclave.core.errors import ConflictError, InvalidError, UnavailableError
+from enclave.core.clock import Clock, format_time, parse_time
+from enclave.core.errors import ConflictError, EnclaveError, InvalidError, UnavailableError
 from enclave.keys.box import Box
 from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 
 KNOWN_IDS = 200_000  # how far back a repeated id is recognised; a client repeats within seconds
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HEADROOM = 160  # bytes of a record beside its event: time, sequence number, writer
 
 
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """A record that will not be lost: its place and its leaf hash."""
+class Entry(NamedTuple):
+    """One event that was checked: its canonical JSON, the texts beside it, the process that sent it."""
 
-    seq: int
-    leaf: bytes
+    id: bytes
+    data: bytes
+    bodies: Mapping[str, str]
+    uid: int
+    pid: int
+    reserved: bool = False  # control or refusal: written on a full disk, too
 
 
+@dataclass(slots=True)
 class _Ticket:
-    """One append on its way. ``gate`` is released when it is durable or failed, or when its turn to lead has come."""
+    """One append on its way: the record's bytes before and after what is known only when it is written."""
 
-    __slots__ = ("body", "done", "event", "gate", "id", "joiners", "mark", "tail")
+    id: bytes
+    event: bytes
+    tail: bytes
+    body: bytes
+    mark: bytes
+    reserved: bool = False
+    group: _Group | None = None
 
-    def __init__(self, event_id: bytes, event: bytes, tail: bytes, body: bytes, mark: bytes) -> None:
-        self.id, self.event, self.tail, self.body, self.mark = event_id, event, tail, body, mark
+
+class _Group:
+    """What one caller appends at once. ``gate`` opens when all of it is durable or failed, or to let it lead."""
+
+    __slots__ = ("done", "gate", "joiners", "tickets")
+
+    def __init__(self, tickets: list[_Ticket]) -> None:
+        self.tickets = tickets
         self.gate = threading.Lock()
         self.gate.acquire()
         self.joiners: list[threading.Lock] = []
         self.done = False
+        for ticket in tickets:
+            ticket.group = self
 
 
 class Ledger:
     """One store, opened by one process. Thread-safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one store is made of, all but its folder by keyword
         self,
         folder: Path,
         *,
@@ -65,6 +90,7 @@ class Ledger:
         clock: Clock,
         log: Log,
         sign_every: int = 256,
+        reserve_bytes: int = 8 << 20,
     ) -> None:
         self._folder, self._key, self._sign, self._box = folder, key, sign, box
         self._clock, self._log = clock, log
@@ -79,22 +105,34 @@ class Ledger:
         self._writer = SegmentWriter(folder / "segments")
         if recovered.resume is not None:
             self._writer.resume(recovered.resume[0], size_bytes=recovered.resume[1])
-        trim_bodies(folder / "bodies", size=recovered.size)
+        self._order = deque(self._known)
+        self._bodiless = self._look_at_bodies(recovered)
         self._bodies = SegmentWriter(folder / "bodies")
         self._tiles = TileFolder(folder / "log")
         self._full_tiles: list[FullTile] = self._all_full_tiles(recovered.leaves)
         self._signed = TreeHead(key.name, -1, b"")
         self._checkpoint = ""
         self._sign_every = sign_every
+        self._reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
+        self._last_time = last_time(folder)
         self._start_empty()
+
+    def _look_at_bodies(self, recovered: Recovered) -> dict[bytes, int]:
+        """Cuts off bodies that have no record; the records after the last checkpoint that have lost theirs."""
+        trim_bodies(self._folder / "bodies", size=recovered.size)
+        signed = recovered.head.size if recovered.head is not None else 0
+        lost = lost_bodies(self._folder, first=signed, size=recovered.size)
+        if lost:
+            self.damage.append(Damage("bodies", 0, 0, min(lost.values()), proven=False))
+        return lost
 
     def _start_empty(self) -> None:
         """What is about the requests of this run only."""
-        self._last_time = ""
         self._guard = threading.Lock()  # pending, leadership, ids in flight
         self._tree_guard = threading.Lock()
         self._sign_guard = threading.Lock()
-        self._pending: list[_Ticket] = []
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="audit:bodies")
+        self._pending: list[_Group] = []
         self._in_flight: dict[bytes, _Ticket] = {}
         self._leading = False
         self._closed = False
@@ -104,6 +142,18 @@ class Ledger:
     def size(self) -> int:
         """The number of durable records."""
         return self._tree.size
+
+    @property
+    def time(self) -> str:
+        """The ledger's time: that of the last commit; it never goes back, not by a restart either."""
+        return self._last_time
+
+    @property
+    def behind_s(self) -> float:
+        """How many seconds the machine's clock is behind the ledger's time."""
+        if not self._last_time:
+            return 0.0
+        return max(0.0, (parse_time(self._last_time) - self._clock.now()).total_seconds())
 
     # --- appending ---
 
@@ -115,100 +165,188 @@ class Ledger:
         Raises ``UnavailableError`` when it cannot be written, ``ConflictError`` when the id stands for another event.
         """
         data = canonical_bytes(event_to_json(event))
-        mark = fingerprint(data)
-        event_id = bytes.fromhex(event.id)
-        with self._guard:
-            known = self._known.get(event_id)
-        if known is not None:
-            return _repeated(known, mark)
-        ticket = self._ticket(event_id, data, mark, bodies or {}, {"pid": pid or os.getpid(), "uid": _uid(uid)})
-        self._wait(ticket)
+        whose = os.getuid() if uid is None else uid
+        reserved = class_of(event.kind, event.outcome) != "ordinary"
+        entry = Entry(bytes.fromhex(event.id), data, bodies or {}, whose, pid or os.getpid(), reserved)
+        (found,) = self.append_all([entry])
+        if isinstance(found, EnclaveError):
+            raise found
+        return found
+
+    def append_all(self, entries: Sequence[Entry]) -> list[Durable | EnclaveError]:
+        """Appends all of them with one commit; for each what ``append`` would return or raise, in their order."""
+        marks = [fingerprint(entry.data) for entry in entries]
+        faults: dict[int, EnclaveError] = {}
+        tickets: list[_Ticket] = []
+        for number, (entry, mark) in enumerate(zip(entries, marks, strict=True)):
+            if entry.id not in self._known:
+                try:
+                    tickets.append(self._ticket(entry, mark))
+                except EnclaveError as error:
+                    faults[number] = error
+        if tickets:
+            self._wait(tickets)
+        return [
+            faults.get(number) or self._outcome(entry.id, mark)
+            for number, (entry, mark) in enumerate(zip(entries, marks, strict=True))
+        ]
+
+    def _outcome(self, event_id: bytes, mark: bytes) -> Durable | EnclaveError:
         known = self._known.get(event_id)
         if known is None:
-            raise UnavailableError(
+            return UnavailableError(
                 "ledger: wanted to write a record, the disk refused; nothing was done. Look at auditd's log",
                 code="ledger_unavailable",
             )
-        return _repeated(known, mark)
+        if known.fingerprint != mark:
+            words = "event id: wanted one id for one event, got it for a second one"
+            return ConflictError(words, code="event_id_reused")
+        if event_id in self._bodiless:
+            words = "ledger: wanted the texts beside a record, a crash took them; nothing was done, ask anew"
+            return UnavailableError(words, code="ledger_body_lost")
+        return known
 
-    def _ticket(
-        self, event_id: bytes, data: bytes, mark: bytes, bodies: Mapping[str, str], writer: dict[str, int]
-    ) -> _Ticket:
-        hashes, sealed = make_bodies(bodies, box=self._box, event_id=event_id.hex(), salt=secrets.token_bytes)
-        head = b'{"bodies":' + canonical_bytes(hashes) + b"," if hashes else b"{"
-        event = head + b'"event":' + data + b',"received":"'
-        tail = b',"writer":' + canonical_bytes(writer) + b"}"
+    def _ticket(self, entry: Entry, mark: bytes) -> _Ticket:
+        sealed = b""
+        if entry.bodies:
+            event_id = entry.id.hex()
+            hashes, sealed = make_bodies(entry.bodies, box=self._box, event_id=event_id, salt=secrets.token_bytes)
+            event = b'{"bodies":%b,"event":%b,"received":"' % (canonical_bytes(hashes), entry.data)
+        else:
+            event = b'{"event":%b,"received":"' % entry.data
+        tail = b',"writer":{"pid":%d,"uid":%d}}' % (entry.pid, entry.uid)
         if len(event) + len(tail) + _HEADROOM > MAX_RECORD_BYTES:
             raise InvalidError(f"event: wanted at most {MAX_RECORD_BYTES} bytes, got more; put long texts into bodies")
-        return _Ticket(event_id, event, tail, sealed, mark)
+        if not entry.reserved and not self._reserve.whole:
+            raise UnavailableError(
+                "ledger: wanted room on the disk for an ordinary event, got only what is reserved for refusals and "
+                "control; make room, nothing was done",
+                code="ledger_reserve",
+            )
+        return _Ticket(entry.id, event, tail, sealed, mark, entry.reserved)
 
-    def _wait(self, ticket: _Ticket) -> None:
+    def _wait(self, tickets: list[_Ticket]) -> None:
+        group, gates = self._queue(tickets)
+        if group.tickets:
+            group.gate.acquire()
+            if not group.done:
+                self._lead()
+        for gate in gates:
+            gate.acquire()
+
+    def _queue(self, tickets: list[_Ticket]) -> tuple[_Group, list[threading.Lock]]:
+        """The group of those that are new, and a gate for each that is on its way already."""
+        gates: list[threading.Lock] = []
         with self._guard:
             if self._closed:
                 raise UnavailableError("ledger: wanted an open store, it is closing", code="ledger_unavailable")
-            if ticket.id in self._known:  # became durable since we looked
-                return
-            first = self._in_flight.get(ticket.id)
-            if first is not None:
-                first.joiners.append(ticket.gate)
-            else:
-                self._in_flight[ticket.id] = ticket
-                self._pending.append(ticket)
+            own: dict[bytes, _Ticket] = {}
+            for ticket in tickets:
+                first = self._in_flight.get(ticket.id)
+                if first is not None and first.group is not None:
+                    gate = threading.Lock()
+                    gate.acquire()
+                    first.group.joiners.append(gate)
+                    gates.append(gate)
+                elif ticket.id not in self._known:  # it may have become durable since we looked
+                    own.setdefault(ticket.id, ticket)
+            group = _Group(list(own.values()))
+            if own:
+                self._in_flight.update(own)
+                self._pending.append(group)
                 if not self._leading:
                     self._leading = True
-                    ticket.gate.release()
-        ticket.gate.acquire()
-        if first is None and not ticket.done:
-            self._lead()
+                    group.gate.release()
+        return group, gates
 
     def _lead(self) -> None:
         """Commits everything that waits, ours among it, then passes the lead on."""
         with self._guard:
-            batch, self._pending = self._pending, []
+            groups, self._pending = self._pending, []
+        batch = [ticket for group in groups for ticket in group.tickets]
         try:
             self._commit(batch)
         finally:
             with self._guard:
                 for ticket in batch:
-                    ticket.done = True
                     del self._in_flight[ticket.id]
+                for group in groups:
+                    group.done = True
                 if self._pending:
                     self._pending[0].gate.release()
                 else:
                     self._leading = False
-            for ticket in batch:
-                for gate in (ticket.gate, *ticket.joiners):
+            for group in groups:
+                for gate in (group.gate, *group.joiners):
                     if gate.locked():
                         gate.release()
         if self._tree.size - self._signed.size >= self._sign_every:
             self.due.set()
 
     def _commit(self, batch: list[_Ticket]) -> None:
+        """Writes the batch; on a full disk what may use the reserve, the rest gets no receipt."""
+        full = self._write(batch)
+        kept = [ticket for ticket in batch if ticket.reserved]
+        while full and kept and self._reserve.give():
+            full = self._write(kept)
+
+    def _write(self, batch: list[_Ticket]) -> bool:
+        """True when the disk was full and nothing was written."""
         first = self._tree.size
         self._last_time = max(self._last_time, format_time(self._clock.now()))
         middle = self._last_time.encode() + b'","seq":'
         payloads = [b"%b%b%d%b" % (t.event, middle, first + i, t.tail) for i, t in enumerate(batch)]
         bodies = [frame(first + i, t.body) for i, t in enumerate(batch) if t.body]
-        sealed = b"".join(bodies)
+        records = b"".join([frame(first + i, p) for i, p in enumerate(payloads)])
         try:
-            if sealed:
-                self._bodies.write(sealed, first_seq=first)
-            try:
-                self._writer.write(b"".join(frame(first + i, p) for i, p in enumerate(payloads)), first_seq=first)
-            except OSError:
-                self._bodies.take_back(len(sealed))
-                raise
+            self._make_durable(records, b"".join(bodies), first)
         except OSError as error:
             self._log.error("ledger cannot write", error, errno=error.errno or 0, waiting=len(batch))
-            return
+            return error.errno in _FULL
         leaves = [leaf_hash(payload) for payload in payloads]
         with self._tree_guard:
             self._full_tiles.extend(self._tree.add_all(leaves))
         with self._guard:
             for i, ticket in enumerate(batch):
-                self._known[ticket.id] = Known(first + i, leaves[i], ticket.mark)
-            while len(self._known) > KNOWN_IDS:
-                del self._known[next(iter(self._known))]
+                self._known[ticket.id] = Durable(first + i, leaves[i], ticket.mark)
+                self._order.append(ticket.id)
+            while len(self._order) > KNOWN_IDS:
+                del self._known[self._order.popleft()]
+        return False
+
+    def _make_durable(self, records: bytes, bodies: bytes, first: int) -> None:
+        """Writes both files, then waits for the disk once for both at the same time; nothing is kept when one fails.
+
+        The bodies are written first, so that a process that is killed in between leaves no record without them.
+        """
+        if not bodies:
+            self._writer.write(records, first_seq=first)
+            return
+        try:
+            self._bodies.put(bodies, first_seq=first)
+            self._writer.put(records, first_seq=first)
+            beside = self._beside.submit(self._bodies.sync)
+            try:
+                self._writer.sync()
+            finally:
+                wait((beside,))
+            beside.result()
+        except OSError:
+            self._writer.close()
+            self._bodies.close()
+            raise
+        self._bodies.keep()
+        self._writer.keep()
+
+    @property
+    def short_of_space(self) -> bool:
+        """Whether only what is reserved is left."""
+        return not self._reserve.whole
+
+    def refill(self) -> bool:
+        """Takes the reserved space again; True when it is whole."""
+        with self._guard:
+            return self._leading or self._reserve.refill()
 
     # --- checkpoints ---
 
@@ -236,6 +374,10 @@ class Ledger:
             self._signed, self._checkpoint = head, text
             return text
 
+    def rotate_bodies(self) -> None:
+        """Makes the next body begin a new segment of bodies."""
+        self._bodies.rotate()
+
     @property
     def signed(self) -> TreeHead:
         """The head of the last checkpoint; size -1 before the first."""
@@ -251,8 +393,10 @@ class Ledger:
             self.checkpoint()
         except UnavailableError:
             self._log.warning("closed without a last checkpoint", size=self.size)
+        self._beside.shutdown()
         self._writer.close()
         self._bodies.close()
+        self._reserve.release()
         os.close(self._lock_fd)
 
     def _keep_in_history(self, text: str) -> None:
@@ -266,16 +410,6 @@ class Ledger:
     def _all_full_tiles(self, leaves: list[bytes]) -> list[FullTile]:
         """Full tiles that are missing on the disk (a crash came between record and checkpoint)."""
         return [t for t in Tree().add_all(leaves) if self._tiles.read(t.level, t.index) != t.data]
-
-
-def _repeated(known: Known, mark: bytes) -> Durable:
-    if known.fingerprint != mark:
-        raise ConflictError("event id: wanted one id for one event, got it for a second one", code="event_id_reused")
-    return Durable(known.seq, known.leaf)
-
-
-def _uid(uid: int | None) -> int:
-    return os.getuid() if uid is None else uid
 
 
 @contextlib.contextmanager

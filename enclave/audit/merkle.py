@@ -7,7 +7,7 @@ only the rightmost, still open tile of each level, so it costs the same for a hu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from enclave.core.errors import InvalidError
@@ -146,6 +146,50 @@ def consistency_proof(old: int, size: int, range_root: RangeRoot) -> list[bytes]
     if not whole:
         path.append(range_root(start, end))
     return path[::-1]
+
+
+def range_proof(start: int, end: int, size: int, range_root: RangeRoot) -> list[bytes]:
+    """What shows that leaves ``start`` … ``end`` - 1 are those of the tree of ``size``: the subtrees beside them.
+
+    Left to right as they stand in the tree; one leaf's is its audit path in another order.
+    """
+    if not 0 <= start < end <= size:
+        raise InvalidError(f"range proof: wanted a range of records below {size}, got {start} to {end}")
+    return [range_root(first, last) for first, last, inside in _cut(0, size, start, end) if not inside]
+
+
+def root_with_range(leaves: Sequence[bytes], start: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root of the tree of ``size`` that has these leaves from ``start`` on; raises ``InvalidError``.
+
+    Compare it with a signed root: then these leaves, all of them and in this order, are what was signed.
+    """
+    end = start + len(leaves)
+    parts = _cut(0, size, start, end) if 0 <= start < end <= size else []
+    if sum(not inside for _, _, inside in parts) != len(proof) or not parts:
+        raise InvalidError("range proof: wanted the subtrees beside the range, got another number of them")
+    beside = iter(proof)
+    known = {
+        (first, last): tree_root(leaves[first - start : last - start]) if inside else next(beside)
+        for first, last, inside in parts
+    }
+    return _folded(0, size, known)
+
+
+def _cut(low: int, high: int, start: int, end: int) -> list[tuple[int, int, bool]]:
+    """The largest subtrees that lie wholly inside of or wholly beside a range, left to right."""
+    if start <= low and high <= end:
+        return [(low, high, True)]
+    if high <= start or end <= low:
+        return [(low, high, False)]
+    middle = low + _split(high - low)
+    return _cut(low, middle, start, end) + _cut(middle, high, start, end)
+
+
+def _folded(low: int, high: int, known: Mapping[tuple[int, int], bytes]) -> bytes:
+    if (low, high) in known:
+        return known[low, high]
+    middle = low + _split(high - low)
+    return node_hash(_folded(low, middle, known), _folded(middle, high, known))
 
 
 def holds_inclusion(leaf: bytes, seq: int, size: int, root: bytes, path: Sequence[bytes]) -> bool:

@@ -7,11 +7,13 @@ the last checkpoint are taken as far as they are whole; what follows is copied t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from enclave.audit.checkpoint import TreeHead, VerifierKey, Verify, verify_checkpoint
 from enclave.audit.merkle import Tree, leaf_hash
@@ -25,6 +27,7 @@ from enclave.audit.segments import (
 )
 from enclave.audit.tiles import TileFolder, open_tiles_of, root_of, split_hashes
 from enclave.core.canonical import canonical_bytes, parse_json
+from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import EnclaveError, IntegrityError
 
 
@@ -39,9 +42,8 @@ class Damage:
     proven: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A record that is durable: its place, its leaf hash, and eight bytes that tell its event from another."""
+class Durable(NamedTuple):
+    """A record that will not be lost: its place, its leaf hash, and eight bytes that tell its event from another."""
 
     seq: int
     leaf: bytes
@@ -83,9 +85,9 @@ def fingerprint(event: bytes) -> bytes:
     return hashlib.sha256(event).digest()[:8]
 
 
-def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[bytes, Known]:
+def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[bytes, Durable]:
     """The ids of at least the last ``count`` records (when there are so many), oldest first."""
-    parts: list[dict[bytes, Known]] = []
+    parts: list[dict[bytes, Durable]] = []
     total = 0
     for path in reversed(segment_files(folder / "segments")):
         part = {}
@@ -101,10 +103,20 @@ def recent_ids(folder: Path, *, count: int, leaves: Sequence[bytes]) -> dict[byt
     return {key: value for part in reversed(parts) for key, value in part.items()}
 
 
-def _known(record: Record, leaves: Sequence[bytes]) -> tuple[bytes, Known] | None:
+def last_time(folder: Path) -> str:
+    """When the newest readable record was received; empty for a store without one."""
+    for path in reversed(segment_files(folder / "segments")):
+        for item in reversed(list(read_segment(path))):
+            if isinstance(item, Record):
+                with contextlib.suppress(EnclaveError, KeyError, TypeError):
+                    return format_time(parse_time(parse_json(item.payload)["received"]))
+    return ""
+
+
+def _known(record: Record, leaves: Sequence[bytes]) -> tuple[bytes, Durable] | None:
     try:
         event = parse_json(record.payload)["event"]
-        return bytes.fromhex(event["id"]), Known(record.seq, leaves[record.seq], fingerprint(canonical_bytes(event)))
+        return bytes.fromhex(event["id"]), Durable(record.seq, leaves[record.seq], fingerprint(canonical_bytes(event)))
     except (EnclaveError, KeyError, TypeError, ValueError):
         return None  # not of our writing; verify names it
 

@@ -19,7 +19,7 @@ from enclave.core.errors import IntegrityError
 MAGIC = b"ENCLSEG1"
 FILE_HEAD = struct.Struct(">8sQ")
 RECORD_HEAD = struct.Struct(">IIQ")
-_SEQ = struct.Struct(">Q")
+_HEAD, _SEQ = struct.Struct(">II"), struct.Struct(">Q")
 MAX_RECORD_BYTES = 65_535  # what a tlog entry may hold (C2SP tlog-tiles)
 ROTATE_BYTES = 64 << 20
 _WINDOW_BYTES = 4 << 20  # of a segment, per read
@@ -46,7 +46,8 @@ class BadBytes:
 
 def frame(seq: int, payload: bytes) -> bytes:
     """The bytes of one record as they stand in a segment."""
-    return RECORD_HEAD.pack(len(payload), record_crc(seq, payload), seq) + payload
+    number = _SEQ.pack(seq)
+    return b"%b%b%b" % (_HEAD.pack(len(payload), zlib.crc32(payload, zlib.crc32(number))), number, payload)
 
 
 def record_crc(seq: int, payload: bytes) -> int:
@@ -76,27 +77,29 @@ def read_segment(
         if data[:8] != MAGIC or len(data) < FILE_HEAD.size:
             yield BadBytes(name, 0, min(len(data), FILE_HEAD.size))
         at = FILE_HEAD.size
-    while at < len(data):
-        found = _record_at(data, at, max_record)
-        if found is None:
-            resume = _next_record(data, at + 1, max_record)
-            yield BadBytes(name, offset + at, resume - at)
-            at = resume
-            continue
-        seq, payload = found
-        yield Record(seq, payload, name, offset + at)
-        at += RECORD_HEAD.size + len(payload)
+    end, head, unpack, crc32 = len(data), RECORD_HEAD.size, RECORD_HEAD.unpack_from, zlib.crc32
+    while at < end:
+        if at + head <= end:
+            length, crc, seq = unpack(data, at)
+            stop = at + head + length
+            # The checksum covers the sequence number and the payload, which stand side by side.
+            if 0 < length <= max_record and stop <= end and crc32(data[at + 8 : stop]) == crc:
+                yield Record(seq, data[at + head : stop], name, offset + at)
+                at = stop
+                continue
+        resume = _next_record(data, at + 1, max_record)
+        yield BadBytes(name, offset + at, resume - at)
+        at = resume
 
 
-def _record_at(data: bytes, at: int, max_record: int) -> tuple[int, bytes] | None:
+def _is_record(data: bytes, at: int, max_record: int) -> bool:
     start = at + RECORD_HEAD.size
     if start > len(data):
-        return None
-    length, crc, seq = RECORD_HEAD.unpack_from(data, at)
-    if not 0 < length <= max_record or start + length > len(data):
-        return None
-    payload = data[start : start + length]
-    return (seq, payload) if record_crc(seq, payload) == crc else None
+        return False
+    length, crc, _ = RECORD_HEAD.unpack_from(data, at)
+    stop = start + int(length)
+    # Most positions fail on the length alone, before a CRC is computed.
+    return 0 < length <= max_record and stop <= len(data) and bool(zlib.crc32(data[at + 8 : stop]) == crc)
 
 
 def _next_record(data: bytes, at: int, max_record: int) -> int:
@@ -106,8 +109,7 @@ def _next_record(data: bytes, at: int, max_record: int) -> int:
         at = data.find(high, at)
         if at < 0:
             break
-        # Most positions fail on the length alone, before a CRC is computed.
-        if _record_at(data, at, max_record) is not None:
+        if _is_record(data, at, max_record):
             return at
         at += 1
     return len(data)
@@ -127,27 +129,31 @@ class SegmentReader:
         """At most ``count`` records below ``upto``, those that cannot be read left out."""
         found: list[Record] = []
         while self._next < upto and len(found) < count:
-            before = self._next
             path = self._segment_of(self._next)
             if path is None:
                 return found
             if path != self._path:
                 self._path, self._offset = path, 0
+            before = self._offset
             self._take(path, found, upto, count)
-            if self._next == before and not self._skip_to_later_segment(path, upto):
+            # A window may hold nothing but records below the first one wanted: only standing still is the end.
+            if self._offset == before and not self._skip_to_later_segment(path, upto):
                 return found
         return found
 
     def _take(self, path: Path, found: list[Record], upto: int, count: int) -> None:
-        for item in read_segment(path, offset=self._offset, size_bytes=_WINDOW_BYTES, max_record=self._max_record):
+        offset, wanted, room = self._offset, self._next, count - len(found)
+        for item in read_segment(path, offset=offset, size_bytes=_WINDOW_BYTES, max_record=self._max_record):
             if isinstance(item, BadBytes):
                 continue
-            if item.seq >= upto or len(found) >= count:
-                return
-            self._offset = item.offset + RECORD_HEAD.size + len(item.payload)
-            if item.seq >= self._next:
+            if item.seq >= upto or not room:
+                break
+            offset = item.offset + RECORD_HEAD.size + len(item.payload)
+            if item.seq >= wanted:
                 found.append(item)
-                self._next = item.seq + 1
+                wanted = item.seq + 1
+                room -= 1
+        self._offset, self._next = offset, wanted
 
     def _segment_of(self, seq: int) -> Path | None:
         """The segment that ``seq`` is in, or the first one when it begins later."""
@@ -182,7 +188,8 @@ class SegmentWriter:
         self._rotate_bytes = rotate_bytes
         self._fd = -1
         self._path: Path | None = None
-        self._durable = 0
+        self._durable = self._waiting = 0
+        self._asked = False
 
     def resume(self, path: Path, *, size_bytes: int) -> None:
         """Goes on in an existing segment whose first ``size_bytes`` are good."""
@@ -191,20 +198,31 @@ class SegmentWriter:
     def write(self, data: bytes, *, first_seq: int) -> None:
         """Appends whole records and returns when they are durable (fdatasync(2)); raises ``OSError``."""
         try:
-            if self._fd < 0 or self._durable >= self._rotate_bytes:
-                self._open(first_seq)
-            _write_all(self._fd, data, self._durable)
-            os.fdatasync(self._fd)
+            self.put(data, first_seq=first_seq)
+            self.sync()
         except OSError:
             self.close()
             raise
-        self._durable += len(data)
+        self.keep()
 
-    def take_back(self, size_bytes: int) -> None:
-        """Forgets the last bytes written; the next write cuts them off."""
-        if size_bytes:
-            self._durable -= size_bytes
-            self.close()
+    def put(self, data: bytes, *, first_seq: int) -> None:
+        """The first of three steps of ``write``; after an ``OSError`` in the first two ``close`` undoes them."""
+        if self._fd < 0 or self._asked or self._durable >= self._rotate_bytes:
+            self._open(first_seq)
+        _write_all(self._fd, data, self._durable)
+        self._waiting = len(data)
+
+    def sync(self) -> None:
+        """The second: returns when what was put is durable; another thread may do it."""
+        os.fdatasync(self._fd)
+
+    def keep(self) -> None:
+        """The third: what was put belongs to the file from now on."""
+        self._durable += self._waiting
+
+    def rotate(self) -> None:
+        """Makes the next write begin a new segment, so that the ones before never change again; any thread may ask."""
+        self._asked = True
 
     def close(self) -> None:
         """Closes the file; the next write opens it again and drops what was not durable."""
@@ -214,8 +232,9 @@ class SegmentWriter:
 
     def _open(self, first_seq: int) -> None:
         self.close()
-        if self._path is None or self._durable >= self._rotate_bytes:
+        if self._path is None or self._asked or self._durable >= self._rotate_bytes:
             self._create(first_seq)
+            self._asked = False
             return
         fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:

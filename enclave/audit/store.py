@@ -21,7 +21,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from enclave.audit.views import INGEST, SCHEMA, TABLES, VIEWS
+from enclave.audit.one_select import one_select
+from enclave.audit.pairing import OpenCells
+from enclave.audit.views import END_CELLS, INGEST, INGEST_ACTS, INGEST_CELLS, OPEN_CELLS, SCHEMA, TABLES, VIEWS
 from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import format_time
 from enclave.core.errors import EnclaveError, IntegrityError, InvalidError, UnavailableError
@@ -33,7 +35,7 @@ _TOLD = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException
 
 
 class QueryStore:
-    """One encrypted database file, open in this process alone. Thread-safe."""
+    """One encrypted database file, open in this process alone (see ``store_process``). Thread-safe."""
 
     def __init__(self, path: Path, *, key: Secret, memory_mib: int = 512, threads: int = 2) -> None:
         """Opens or makes the file; raises ``IntegrityError`` when it cannot be read with this key."""
@@ -62,6 +64,7 @@ class QueryStore:
                 engine.execute("INSERT INTO state VALUES (0, ?)", [SCHEMA])
         if engine.execute("SELECT schema FROM state").fetchall() != [(SCHEMA,)]:
             raise duckdb.CatalogException("another schema")
+        self._cells = OpenCells.of(engine.execute(OPEN_CELLS).fetchall())
         for setting in (
             f"memory_limit = '{memory_mib}MiB'",
             f"threads = {threads}",
@@ -81,21 +84,36 @@ class QueryStore:
 
     def add(self, records: pa.Table, bodies: pa.Table, *, high_water: int) -> None:
         """Adds one batch and moves the high-water mark in the same transaction: each record is in exactly once."""
-        with self._write_guard, _transaction(self._engine):
-            self._engine.register("batch_records", records)
-            self._engine.register("batch_bodies", bodies)
-            self._engine.execute(INGEST)
-            self._engine.execute("INSERT INTO bodies SELECT * FROM batch_bodies")
-            self._engine.execute("UPDATE state SET high_water = ?", [high_water])
-            self._engine.unregister("batch_records")
-            self._engine.unregister("batch_bodies")
+        try:
+            with self._write_guard:
+                paired, cells = self._cells.pair(records)
+                with _transaction(self._engine):
+                    self._insert(paired, bodies, high_water)
+                self._cells = cells
+        except duckdb.Error as error:
+            raise _told(error) from None
+
+    def _insert(self, records: pa.Table, bodies: pa.Table, high_water: int) -> None:
+        engine = self._engine
+        engine.register("batch_records", records)
+        engine.register("batch_bodies", bodies)
+        first = records["seq"][0].as_py() if records.num_rows else high_water
+        engine.execute(INGEST)
+        engine.execute(INGEST_ACTS, [first])
+        engine.execute(INGEST_CELLS)
+        engine.execute(END_CELLS, [first])
+        if bodies.num_rows:
+            engine.execute("INSERT INTO bodies SELECT * FROM batch_bodies")
+        engine.execute("UPDATE state SET high_water = ?", [high_water])
+        engine.unregister("batch_records")
+        engine.unregister("batch_bodies")
 
     def query(self, sql: str, *, limit: int, timeout_s: float) -> Rows:
         """The rows of one SELECT; raises ``InvalidError`` for anything else, ``UnavailableError`` past its limits."""
-        text = _one_select(sql)
         cursor = self._engine.cursor()
         timer = threading.Timer(timeout_s, cursor.interrupt)
         try:
+            text = one_select(sql, engine=cursor)
             cursor.execute("USE ledger")
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             timer.start()
@@ -104,6 +122,9 @@ class QueryStore:
             found = cursor.fetchall()
         except duckdb.Error as error:
             raise _told(error) from None
+        except UnicodeDecodeError:  # an error of the engine's whose text is none
+            words = "audit query: wanted a query that runs inside the store, got another"
+            raise InvalidError(words, code="bad_query") from None
         finally:
             timer.cancel()
             cursor.close()
@@ -139,18 +160,6 @@ def _transaction(engine: duckdb.DuckDBPyConnection) -> Iterator[None]:
         with contextlib.suppress(duckdb.Error):
             engine.execute("ROLLBACK")
         raise
-
-
-def _one_select(sql: str) -> str:
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise _told(error) from None
-    text = statements[0].query.strip().rstrip(";") if len(statements) == 1 else ""
-    # DuckDB rewrites some PRAGMAs into a SELECT of its own; those are none that were asked for.
-    if not text or statements[0].type != duckdb.StatementType.SELECT or text not in sql:
-        raise InvalidError("audit query: wanted one SELECT, got something else", code="not_a_select")
-    return text
 
 
 def _told(error: duckdb.Error) -> EnclaveError:

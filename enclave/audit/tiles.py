@@ -7,7 +7,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from enclave.audit.merkle import HASH_BYTES, TILE_WIDTH, FullTile, fold_root, tree_root
+from enclave.audit.merkle import HASH_BYTES, TILE_WIDTH, FullTile, fold_root, node_hash, tree_root
+from enclave.core.errors import IntegrityError
+
+_TILE_HEIGHT = 8  # 256 hashes
+
+Levels = Sequence[Sequence[bytes]]  # the hashes of each tile level of one tree, lowest first
 
 
 def tile_path(level: int, index: int, *, width: int = TILE_WIDTH) -> str:
@@ -66,25 +71,79 @@ class TileFolder:
         return b"".join(parts)
 
 
+class TileTree:
+    """The tree of ``size`` records as its tiles have it: any node for a few small reads, however large the log is.
+
+    Tiles are taken at their word; who uses a node checks the proof made of it against a signed root.
+    """
+
+    def __init__(self, folder: Path, *, size: int) -> None:
+        self._tiles = TileFolder(folder)
+        self._size = size
+        self._read: dict[tuple[int, int], bytes] = {}
+
+    def leaf(self, seq: int) -> bytes:
+        """The leaf hash of one record; errors as ``range_root``."""
+        return self.range_root(seq, seq + 1)
+
+    def range_root(self, start: int, end: int) -> bytes:
+        """The root over the leaves ``start`` … ``end`` - 1, a subtree of RFC 6962; raises ``IntegrityError``."""
+        count = end - start
+        if count & (count - 1) == 0:
+            return self._perfect(start, count.bit_length() - 1)
+        middle = start + (1 << ((count - 1).bit_length() - 1))
+        return node_hash(self.range_root(start, middle), self.range_root(middle, end))
+
+    def _perfect(self, start: int, height: int) -> bytes:
+        level, above = divmod(height, _TILE_HEIGHT)
+        first = start >> (level * _TILE_HEIGHT)
+        index, offset = divmod(first, TILE_WIDTH)
+        hashes = split_hashes(self._tile(level, index))[offset : offset + (1 << above)]
+        return tree_root(hashes)
+
+    def _tile(self, level: int, index: int) -> bytes:
+        found = self._read.get((level, index))
+        if found is None:
+            width = min(TILE_WIDTH, (self._size >> (level * _TILE_HEIGHT)) - index * TILE_WIDTH)
+            found = self._tiles.read(level, index, width=width)
+            if found is None:
+                raise IntegrityError(
+                    f"audit log: wanted tile {tile_path(level, index)}, got none; run `enclave audit verify`"
+                )
+            self._read[level, index] = found
+        return found
+
+
 def split_hashes(data: bytes) -> list[bytes]:
     """Joined hashes as a list."""
     return [data[i : i + HASH_BYTES] for i in range(0, len(data), HASH_BYTES)]
 
 
+def levels_of(leaves: Sequence[bytes]) -> Levels:
+    """The hashes of each tile level over ``leaves``, full tiles folded upwards; lowest first."""
+    levels: list[Sequence[bytes]] = [leaves]
+    while len(levels[-1]) >= TILE_WIDTH:
+        row = levels[-1]
+        whole = len(row) // TILE_WIDTH * TILE_WIDTH
+        levels.append([tree_root(row[i : i + TILE_WIDTH]) for i in range(0, whole, TILE_WIDTH)])
+    return levels
+
+
+def root_at(levels: Levels, size: int) -> bytes:
+    """The root of the first ``size`` leaves, from the levels of a tree that has at least so many."""
+    counts = [size >> (level * _TILE_HEIGHT) for level in range(len(levels))]
+    return fold_root([row[n // TILE_WIDTH * TILE_WIDTH : n] for row, n in zip(levels, counts, strict=True)])
+
+
 def open_tiles_of(leaves: Sequence[bytes]) -> list[list[bytes]]:
     """The open tile of each level of the tree over ``leaves``, computed afresh."""
-    levels: list[list[bytes]] = []
-    row: Sequence[bytes] = leaves
-    while row:
-        whole = len(row) // TILE_WIDTH * TILE_WIDTH
-        levels.append(list(row[whole:]))
-        row = [tree_root(row[i : i + TILE_WIDTH]) for i in range(0, whole, TILE_WIDTH)]
-    return levels or [[]]
+    found = [list(row[len(row) // TILE_WIDTH * TILE_WIDTH :]) for row in levels_of(leaves)]
+    return found[:-1] if len(found) > 1 and not found[-1] else found
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """The root over ``leaves``."""
-    return fold_root(open_tiles_of(leaves))
+    return root_at(levels_of(leaves), len(leaves))
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:

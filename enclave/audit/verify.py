@@ -2,18 +2,23 @@
 
 The signed checkpoint decides. When the tiles agree with it they say record by record what must stand where, and
 ``evidence.classify`` names each difference. When they do not, the records themselves are folded; older checkpoints in
-``log/history.jsonl`` then narrow down where the log begins to differ.
+``log/history.jsonl`` then narrow down where the log begins to differ. Every checkpoint that the log's key ever signed
+must fit: older ones in the history, those that witnesses cosigned, those that somebody saved.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from enclave.audit.checkpoint import TreeHead, VerifierKey, verify_checkpoint
 from enclave.audit.evidence import DamageKind, Finding, Stored, classify, loose_tail
 from enclave.audit.merkle import HASH_BYTES, TILE_WIDTH, leaf_hash
+from enclave.audit.segment_sums import SegmentSum, segment_sums
 from enclave.audit.segments import (
     FILE_HEAD,
     MAGIC,
@@ -23,13 +28,16 @@ from enclave.audit.segments import (
     read_segment,
     record_crc,
     segment_files,
+    segment_name,
 )
-from enclave.audit.tiles import TileFolder, root_of, split_hashes
+from enclave.audit.tiles import Levels, TileFolder, levels_of, root_at, root_of, split_hashes
 from enclave.core.errors import IntegrityError, NotFoundError
 from enclave.keys.verify import verify_ed25519
 
 MAX_FINDINGS = 1000
 CHECKPOINT = "log/checkpoint"
+HISTORY = "log/history.jsonl"
+COSIGNED = "cosigned"  # below log/: the newest checkpoint that each witness cosigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,15 @@ class Verdict:
     root: str
     first_bad_seq: int | None
     damage: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A checkpoint that the log's key signed, and where it was found."""
+
+    where: str
+    offset: int
+    head: TreeHead
 
 
 def log_folder(path: Path) -> Path:
@@ -59,11 +76,11 @@ def read_vkey(path: Path) -> VerifierKey:
         raise NotFoundError(f"verifier key {path.name}: wanted a file to read, got none; name it with --vkey") from None
 
 
-def verify_log(folder: Path, *, key: VerifierKey | None = None, against: str | None = None) -> Verdict:
+def verify_log(folder: Path, *, key: VerifierKey | None = None, against: Sequence[str] = ()) -> Verdict:
     """Checks the whole log in ``folder`` (see ``log_folder``); never raises for what is wrong inside of it.
 
-    ``key`` None takes the key that lies beside the log: then who can rewrite both is not found. ``against`` is a
-    checkpoint that was saved earlier or elsewhere.
+    ``key`` None takes the key that lies beside the log: then who can rewrite both is not found. ``against`` are
+    checkpoints that were saved earlier or elsewhere.
     """
     folder = log_folder(folder)
     return _Check(folder, key or read_vkey(folder / "log" / "vkey")).run(against)
@@ -74,16 +91,19 @@ class _Check:
         self._folder, self._key = folder, key
         self._findings: list[Finding] = []
 
-    def run(self, against: str | None) -> Verdict:
-        head = self._head()  # read before the segments: a live log only grows
-        leaves = self._leaves(head)
-        for name, text in self._other_checkpoints(against):
-            self._compare(name, text, head, leaves)
+    def run(self, against: Sequence[str]) -> Verdict:
+        # A live log only grows: what may only be older is read first.
+        older = self._history()
+        others = self._other_checkpoints(against)
+        head = self._head(older)
+        levels = self._leaves(head, older)
+        for found in (*older, *others):
+            self._compare(found, head, levels)
         seqs = [finding.seq for finding in self._findings if finding.seq is not None]
         findings = tuple(self._findings[:MAX_FINDINGS])
         return Verdict(not findings, head.size, head.root.hex(), min(seqs, default=None), findings)
 
-    def _head(self) -> TreeHead:
+    def _head(self, older: list[_Signed]) -> TreeHead:
         """What was signed last, as far as it can be known."""
         stored = segment_files(self._folder / "segments")
         try:
@@ -92,33 +112,46 @@ class _Check:
         except (OSError, UnicodeDecodeError, IntegrityError):
             if stored or (self._folder / CHECKPOINT).exists():
                 self._findings.append(Finding("forged_checkpoint", None, CHECKPOINT, 0))
-        history = self._history()
-        return history[-1] if history else TreeHead(self._key.name, 0, root_of([]))
+        return max((item.head for item in older), key=lambda head: head.size, default=_nothing(self._key))
 
-    def _history(self) -> list[TreeHead]:
-        """The older checkpoints that our key signed, by size."""
-        heads = []
+    def _history(self) -> list[_Signed]:
+        """The older checkpoints; one that our key did not sign is a finding, a torn line (a crash) is none."""
         try:
-            lines = (self._folder / "log" / "history.jsonl").read_text("utf-8", "replace").splitlines()
+            lines = (self._folder / HISTORY).read_bytes().splitlines(keepends=True)
         except OSError:
             return []
+        found = []
+        offset = 0
         for line in lines:
-            try:
-                text = json.loads(line)["checkpoint"]
-                heads.append(verify_checkpoint(text, key=self._key, verify=verify_ed25519))
-            except (ValueError, KeyError, TypeError, AttributeError, IntegrityError):
-                continue
-        return sorted(heads, key=lambda head: head.size)
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                text = str(json.loads(line)["checkpoint"])
+                found.extend(self._signed(HISTORY, offset, text))
+            offset += len(line)
+        return found
 
-    def _leaves(self, head: TreeHead) -> list[bytes]:
-        """The leaf hashes as signed, or the best there is; notes every difference to the records."""
+    def _signed(self, name: str, offset: int, text: str) -> list[_Signed]:
+        """One checkpoint, or none and a finding when it is forged."""
+        try:
+            return [_Signed(name, offset, verify_checkpoint(text, key=self._key, verify=verify_ed25519))]
+        except IntegrityError:
+            self._findings.append(Finding("forged_checkpoint", None, name, offset))
+            return []
+
+    def _leaves(self, head: TreeHead, older: list[_Signed]) -> Levels:
+        """The leaf hashes as signed, or the best there is, with the levels above; notes every difference."""
+        with segment_sums(segment_files(self._folder / "segments"), upto=head.size) as sums:
+            data = TileFolder(self._folder / "log").leaves(head.size)
+            expected = split_hashes(data) if data is not None else []
+            levels = levels_of(expected)
+            signed = data is not None and root_at(levels, head.size) == head.root
+            whole = data is not None and signed and _whole(sums, data)
+        if signed:
+            if not whole:
+                stored = self._stored()
+                self._findings.extend(classify(stored, expected))
+                self._findings.extend(loose_tail(stored, head.size))
+            return levels
         stored = self._stored()
-        data = TileFolder(self._folder / "log").leaves(head.size)
-        expected = split_hashes(data) if data is not None else []
-        if data is not None and root_of(expected) == head.root:
-            self._findings.extend(classify(stored, expected))
-            self._findings.extend(loose_tail(stored, head.size))
-            return expected
         found = [item.leaf for item in stored if item.leaf is not None]
         if len(found) >= head.size and root_of(found[: head.size]) == head.root:
             if data is not None:
@@ -126,16 +159,15 @@ class _Check:
                 tile = f"log/tile/0/{bad // TILE_WIDTH}"
                 self._findings.append(Finding("edit", bad, tile, bad % TILE_WIDTH * HASH_BYTES))
             self._findings.extend(loose_tail(stored, head.size))
-            return found[: head.size]
-        self._without_tiles(stored, found, head)
-        return found[: head.size]
+            return levels_of(found[: head.size])
+        self._without_tiles(stored, found, head, older)
+        return levels_of(found[: head.size])
 
-    def _without_tiles(self, stored: list[Stored], found: list[bytes], head: TreeHead) -> None:
+    def _without_tiles(self, stored: list[Stored], found: list[bytes], head: TreeHead, older: list[_Signed]) -> None:
         """Records do not fold to the signed root and no tiles tell which: numbers and older checkpoints must."""
-        good = 0
-        for older in self._history():
-            if older.size <= len(found) and root_of(found[: older.size]) == older.root:
-                good = older.size
+        levels = levels_of(found)
+        fit = (s.head.size for s in older if s.head.size <= len(found) and root_at(levels, s.head.size) == s.head.root)
+        good = max(fit, default=0)
         before = len(self._findings)
         expected_seq = 0
         for item in stored:
@@ -160,21 +192,38 @@ class _Check:
             result.extend(_read_quickly(path) or _read_carefully(path))
         return result
 
-    def _other_checkpoints(self, against: str | None) -> list[tuple[str, str]]:
-        kept = sorted((self._folder / "log").glob("checkpoint.contradicted-*"))
-        others = [(f"log/{path.name}", path.read_text("utf-8", "replace")) for path in kept]
-        return others + ([("against", against)] if against is not None else [])
+    def _other_checkpoints(self, against: Sequence[str]) -> list[_Signed]:
+        log = self._folder / "log"
+        kept = [*sorted(log.glob("checkpoint.contradicted-*")), *sorted((log / COSIGNED).glob("*.checkpoint"))]
+        texts = [(path.relative_to(self._folder).as_posix(), path.read_text("utf-8", "replace")) for path in kept]
+        texts += [("against", text) for text in against]
+        return [found for name, text in texts for found in self._signed(name, 0, text)]
 
-    def _compare(self, name: str, text: str, head: TreeHead, leaves: list[bytes]) -> None:
-        try:
-            other = verify_checkpoint(text, key=self._key, verify=verify_ed25519)
-        except IntegrityError:
-            self._findings.append(Finding("forged_checkpoint", None, name, 0))
-            return
-        if other.size > head.size:
-            self._findings.append(Finding("truncation", head.size, name, 0))
-        elif len(leaves) >= other.size and root_of(leaves[: other.size]) != other.root:
-            self._findings.append(Finding("split_view", None, name, 0))
+    def _compare(self, other: _Signed, head: TreeHead, levels: Levels) -> None:
+        if other.head.size > head.size:
+            self._findings.append(Finding("truncation", head.size, other.where, other.offset))
+        elif len(levels[0]) >= other.head.size and root_at(levels, other.head.size) != other.head.root:
+            self._findings.append(Finding("split_view", None, other.where, other.offset))
+
+
+def _nothing(key: VerifierKey) -> TreeHead:
+    return TreeHead(key.name, 0, root_of([]))
+
+
+def _whole(sums: Iterable[SegmentSum | None], expected: bytes) -> bool:
+    """Whether the segments hold exactly the records of these leaves in order, and after them only records numbered on.
+
+    The quick way through a log that nobody has touched; what it does not like is looked at closely elsewhere.
+    """
+    wanted, size = 0, len(expected) // HASH_BYTES
+    for found in sums:
+        if found is None or found.first != wanted:
+            return False
+        signed = expected[found.first * HASH_BYTES : min(found.end, size) * HASH_BYTES]
+        if sha256(signed).hexdigest() != found.digest:
+            return False
+        wanted = found.end
+    return wanted >= size
 
 
 def _read_quickly(path: Path) -> list[Stored] | None:
@@ -194,9 +243,7 @@ def _read_quickly(path: Path) -> list[Stored] | None:
             return None
         result.append(Stored(seq, leaf_hash(payload), name, at))
         at = start + length
-    if FILE_HEAD.unpack_from(data)[1] != result[0].seq:
-        return None
-    return result
+    return result if _named(path, data, result[0].seq) else None
 
 
 def _read_carefully(path: Path) -> list[Stored]:
@@ -208,8 +255,14 @@ def _read_carefully(path: Path) -> list[Stored]:
             result.append(Stored(-1, None, item.segment, item.offset, ends_file=item.offset + item.lost_bytes >= size))
         else:
             result.append(Stored(item.seq, leaf_hash(item.payload), item.segment, item.offset))
-    head = path.open("rb").read(FILE_HEAD.size)
+    with path.open("rb") as file:
+        head = file.read(FILE_HEAD.size)
     numbers = [item.seq for item in result if item.leaf is not None]
-    if len(head) == FILE_HEAD.size and head[:8] == MAGIC and numbers and FILE_HEAD.unpack(head)[1] != numbers[0]:
+    if len(head) == FILE_HEAD.size and head[:8] == MAGIC and numbers and not _named(path, head, numbers[0]):
         result.insert(0, Stored(-1, None, path.name, 8))
     return result
+
+
+def _named(path: Path, data: bytes, first_seq: int) -> bool:
+    """Whether a segment's name and head say what its first record is."""
+    return bool(FILE_HEAD.unpack_from(data)[1] == first_seq and path.name == segment_name(first_seq))

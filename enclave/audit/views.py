@@ -1,85 +1,112 @@
 """The query store's tables and the views that people ask: SQL as data.
 
-``records`` holds what the segments hold, ``bodies`` the opened texts; both can be built again at any time. Views join
-an act's intent with its end, so that one row is one act.
+``records`` holds what the segments hold, in their order, so that the bounds that the engine keeps per row group narrow
+down a range of time; ``bodies`` holds the opened texts; ``cells`` has one row per execution, its intent joined with its
+end when they come, so that who asks for the newest of a person reads few columns of all rows and all columns of few.
+``acts`` repeats the few that are neither cells nor of datasets, what was sealed, and all refusals: nine of ten events
+are the others, and whoever asks for sign-ins should not wait for them. All can be built again at any time.
 """
 
 from __future__ import annotations
 
 TABLES = """
 CREATE TABLE records (
-  seq BIGINT, id VARCHAR, time TIMESTAMPTZ, received TIMESTAMPTZ, kind VARCHAR, actor VARCHAR,
-  role VARCHAR, project VARCHAR, dataset VARCHAR, version INTEGER, objects VARCHAR[], session VARCHAR, kernel VARCHAR,
-  cell VARCHAR, source VARCHAR, ticket VARCHAR, trace VARCHAR, outcome VARCHAR, reason VARCHAR, detail VARCHAR,
-  writer_uid BIGINT, leaf_hash VARCHAR
+  seq BIGINT, start_seq BIGINT, time TIMESTAMPTZ, received TIMESTAMPTZ, kind VARCHAR, outcome VARCHAR, actor VARCHAR,
+  role VARCHAR, project VARCHAR, dataset VARCHAR, version INTEGER, session VARCHAR, kernel VARCHAR, cell VARCHAR,
+  source VARCHAR, ticket VARCHAR, trace VARCHAR, reason VARCHAR, request VARCHAR, lease VARCHAR, certificate VARCHAR,
+  code_hash VARCHAR, duration_ms BIGINT, size_bytes BIGINT, writer_uid BIGINT, id VARCHAR, objects VARCHAR[],
+  detail VARCHAR, leaf_hash BLOB
 );
+CREATE TABLE cells (
+  seq BIGINT, cell VARCHAR, actor VARCHAR, project VARCHAR, kernel VARCHAR, session VARCHAR, started TIMESTAMPTZ,
+  ended TIMESTAMPTZ, status VARCHAR, reason VARCHAR, code_hash VARCHAR, duration_ms BIGINT, datasets VARCHAR,
+  objects VARCHAR, outputs VARCHAR, code VARCHAR
+);
+CREATE TABLE acts AS FROM records LIMIT 0;
 CREATE TABLE bodies (seq BIGINT, name VARCHAR, text VARCHAR);
 CREATE TABLE state (high_water BIGINT, schema INTEGER);
 """
-SCHEMA = 1
+SCHEMA = 5
+CELL = "cell.execute"
 
-# The engine takes the records apart itself: fast, and outside of Python's lock, so that appends do not wait.
-SHAPE = """{"received": "VARCHAR", "writer": {"uid": "BIGINT"}, "event": {
-  "id": "VARCHAR", "time": "VARCHAR", "kind": "VARCHAR", "actor": "VARCHAR", "role": "VARCHAR", "project": "VARCHAR",
-  "dataset": "VARCHAR", "version": "INTEGER", "objects": ["VARCHAR"], "session": "VARCHAR", "kernel": "VARCHAR",
-  "cell": "VARCHAR", "source": "VARCHAR", "ticket": "VARCHAR", "trace": "VARCHAR", "outcome": "VARCHAR",
-  "reason": "VARCHAR", "detail": "JSON"}}"""
-INGEST = f"""
+INGEST = """
 INSERT INTO records
-  SELECT seq, r.event.id, TRY_CAST(r.event.time AS TIMESTAMPTZ), TRY_CAST(r.received AS TIMESTAMPTZ), r.event.kind,
-         r.event.actor, r.event.role, r.event.project, r.event.dataset, r.event.version, r.event.objects,
-         r.event.session, r.event.kernel, r.event.cell, r.event.source, r.event.ticket, r.event.trace, r.event.outcome,
-         r.event.reason, coalesce(r.event.detail::VARCHAR, '{{}}'), r.writer.uid, leaf_hash
-  FROM (SELECT seq, leaf_hash, json_transform(payload, '{SHAPE}') AS r FROM batch_records WHERE json_valid(payload))
-"""  # noqa: S608 - constants of this module
+  SELECT seq, start_seq, TRY_CAST(time AS TIMESTAMPTZ), TRY_CAST(received AS TIMESTAMPTZ), kind, outcome, actor, role,
+         project, dataset, version, session, kernel, cell, source, ticket, trace, reason, request, lease, certificate,
+         code_hash, duration_ms, size_bytes, writer_uid, id, objects, detail, leaf_hash
+  FROM batch_records
+"""
+
+INGEST_ACTS = """
+INSERT INTO acts
+  SELECT * FROM records
+  WHERE seq >= ? AND (outcome = 'refused' OR kind = 'dataset.seal'
+                      OR NOT (starts_with(kind, 'cell.') OR starts_with(kind, 'dataset.')))
+"""
+
+# A cell that begins; its end is joined at once when it came in the same batch. An end without a known beginning, as of
+# a cell that was refused, is a row of its own.
+INGEST_CELLS = f"""
+INSERT INTO cells
+  SELECT s.seq, coalesce(s.cell, s.id), s.actor, s.project, s.kernel, s.session, TRY_CAST(s.time AS TIMESTAMPTZ),
+         TRY_CAST(CASE WHEN s.outcome = 'intent' THEN e.time ELSE s.time END AS TIMESTAMPTZ),
+         CASE WHEN s.outcome = 'intent' THEN coalesce(e.outcome, 'running') ELSE s.outcome END,
+         coalesce(e.reason, s.reason), s.code_hash, coalesce(e.duration_ms, s.duration_ms),
+         coalesce(e.detail, s.detail)::JSON -> 'datasets', to_json(coalesce(e.objects, s.objects)),
+         coalesce(e.detail, s.detail)::JSON -> 'outputs', b.text
+  FROM batch_records s
+    LEFT JOIN batch_records e ON e.start_seq = s.seq
+    LEFT JOIN batch_bodies b ON b.seq = s.seq AND b.name = 'code'
+  WHERE s.kind = '{CELL}' AND s.start_seq IS NULL
+  ORDER BY s.seq
+"""  # noqa: S608 - a constant of this module
+END_CELLS = """
+UPDATE cells SET ended = TRY_CAST(e.time AS TIMESTAMPTZ), status = e.outcome, reason = e.reason,
+       duration_ms = e.duration_ms, datasets = e.detail::JSON -> 'datasets', objects = to_json(e.objects),
+       outputs = e.detail::JSON -> 'outputs'
+  FROM batch_records e WHERE e.start_seq = cells.seq AND e.start_seq < ?
+"""
+# Which cells have begun and not ended, for the ends that are still to come.
+OPEN_CELLS = "SELECT cell, seq FROM cells WHERE status = 'running'"
 
 VIEWS = """
 CREATE VIEW events AS
   SELECT seq, time, kind, split_part(kind, '.', -1) AS action, actor, role, project, dataset, version, objects,
          session, kernel, cell, source, outcome, reason, ticket, trace, detail::JSON AS detail, id, received,
-         writer_uid, leaf_hash
+         writer_uid, lower(hex(leaf_hash)) AS leaf_hash
   FROM records;
 
 CREATE VIEW cell_executions AS
-  SELECT coalesce(r.cell, r.id) AS cell, min(r.seq) AS seq, any_value(r.actor) AS actor,
-         any_value(r.project) AS project,
-         any_value(r.kernel) AS kernel, any_value(r.session) AS session, min(r.time) AS started,
-         max(r.time) FILTER (r.outcome <> 'intent') AS ended,
-         coalesce(arg_max(r.outcome, r.seq) FILTER (r.outcome <> 'intent'), 'running') AS status,
-         arg_max(r.reason, r.seq) AS reason,
-         any_value(r.detail::JSON ->> 'code_hash') AS code_hash,
-         any_value(b.text) AS code,
-         max((r.detail::JSON ->> 'duration_ms')::BIGINT) AS duration_ms,
-         arg_max(r.detail::JSON -> 'datasets', r.seq) FILTER (r.outcome <> 'intent') AS datasets,
-         arg_max(r.objects, r.seq) FILTER (r.outcome <> 'intent') AS objects,
-         arg_max(r.detail::JSON -> 'outputs', r.seq) FILTER (r.outcome <> 'intent') AS outputs
-  FROM records r LEFT JOIN bodies b ON b.seq = r.seq AND b.name = 'code'
-  WHERE r.kind = 'cell.execute'
-  GROUP BY coalesce(r.cell, r.id);
+  SELECT cell, seq, actor, project, kernel, session, started, ended, status, reason, code_hash, code, duration_ms,
+         datasets::JSON AS datasets, from_json(objects, '["VARCHAR"]') AS objects, outputs::JSON AS outputs
+  FROM cells;
 
 CREATE VIEW dataset_access AS
   SELECT seq, time, actor, project, dataset, version, kind, objects, kernel, cell, outcome, reason,
-         (detail::JSON ->> 'size_bytes')::BIGINT AS size_bytes, detail::JSON ->> 'lease' AS lease
+         size_bytes, lease
   FROM records WHERE kind LIKE 'dataset.%' OR kind LIKE 'lease.%';
 
 CREATE VIEW egress_history AS
-  SELECT seq, time, detail::JSON ->> 'request' AS request, split_part(kind, '.', -1) AS action, actor, role, project,
+  SELECT seq, time, request, split_part(kind, '.', -1) AS action, actor, role, project,
          outcome, reason, detail::JSON AS detail
-  FROM records WHERE kind LIKE 'egress.%';
+  FROM acts WHERE kind LIKE 'egress.%';
 
 CREATE VIEW logins AS
   SELECT seq, time, actor, split_part(kind, '.', -1) AS action, outcome, reason, source, detail::JSON AS detail
-  FROM records WHERE kind LIKE 'login.%';
+  FROM acts WHERE kind LIKE 'login.%';
 
 CREATE VIEW admin_actions AS
   SELECT seq, time, actor, role, kind, project, dataset, version, outcome, reason, ticket, detail::JSON AS detail
-  FROM records
-  WHERE split_part(kind, '.', 1) IN
-    ('project', 'version', 'determination', 'release', 'intake', 'vault', 'grant', 'key', 'report', 'audit', 'admin');
+  FROM acts
+  WHERE kind IN ('dataset.seal', 'kernel.end', 'kernel.freeze')
+    OR (split_part(kind, '.', 1) IN
+      ('project', 'version', 'determination', 'release', 'intake', 'vault', 'reidentify', 'grant', 'authenticator',
+       'packages', 'report', 'audit', 'admin')
+      AND kind NOT IN ('audit.drill', 'audit.query'));
 
 CREATE VIEW denials AS
   SELECT seq, time, kind, actor, role, project, dataset, version, kernel, cell, source, reason, detail::JSON AS detail
-  FROM records WHERE outcome = 'refused';
+  FROM acts WHERE outcome = 'refused';
 """
 
 VIEW_NAMES = ("events", "cell_executions", "dataset_access", "egress_history", "logins", "admin_actions", "denials")

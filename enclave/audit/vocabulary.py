@@ -25,17 +25,23 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "array": (list, tuple),
     "object": (dict,),
 }
-_KEYS = {"what", "writer", "detail"}
+_KEYS = {"what", "writer", "detail", "class"}
+CLASSES = ("ordinary", "control", "refusal")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of event: what it says, which process writes it, the JSON types of its detail."""
+    """One kind of event: what it says, which process writes it, the JSON types of its detail.
+
+    ``kind_class`` decides what a full disk or a flood does to it: *control* and *refusal* are written from reserved
+    space, *control* is never counted against a quota.
+    """
 
     name: str
     what: str
     writer: str
     detail: Mapping[str, str] = field(default_factory=dict)
+    kind_class: str = "ordinary"
 
 
 @functools.cache
@@ -68,7 +74,16 @@ def _kind(name: str, table: Any, where: str) -> Kind:
     detail = table.get("detail", {})
     if not isinstance(detail, dict) or not set(detail.values()) <= set(_TYPES):
         raise InvalidError(f"event kinds {where}: wanted JSON type names in the detail of {name}, got something else")
-    return Kind(name, str(table["what"]), str(table["writer"]), MappingProxyType(detail))
+    kind_class = table.get("class", "ordinary")
+    if kind_class not in CLASSES:
+        raise InvalidError(f"event kinds {where}: wanted ordinary, control or refusal as class of {name}, got another")
+    return Kind(name, str(table["what"]), str(table["writer"]), MappingProxyType(detail), kind_class)
+
+
+def class_of(kind: str, outcome: str) -> str:
+    """The class of one event: that of its kind, but any refusal counts as one."""
+    declared = known_kinds()[kind].kind_class
+    return "refusal" if declared == "ordinary" and outcome == "refused" else declared
 
 
 def check_kind(event: Event) -> Event:
@@ -76,6 +91,8 @@ def check_kind(event: Event) -> Event:
     kind = known_kinds().get(event.kind)
     if kind is None:
         raise InvalidError(f"event kind {event.kind}: wanted a declared one, got none; add it to audit/kinds/")
+    if detail_fits(kind, event.detail):
+        return event
     for key, value in event.detail.items():
         wanted = kind.detail.get(key)
         if wanted is None:
@@ -83,3 +100,16 @@ def check_kind(event: Event) -> Event:
         if not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean"):
             raise InvalidError(f"event {event.kind}: wanted {wanted} for detail {key}, got {type(value).__name__}")
     return event
+
+
+def detail_fits(kind: Kind, detail: Mapping[str, Any]) -> bool:
+    """Whether every key is one that the kind names, of its type."""
+    for key, value in detail.items():
+        wanted = kind.detail.get(key)
+        if (
+            wanted is None
+            or not isinstance(value, _TYPES[wanted])
+            or (value is True or value is False) != (wanted == "boolean")
+        ):
+            return False
+    return True

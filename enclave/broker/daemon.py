@@ -7,6 +7,7 @@ a lease that policy would not give any more ends its kernel, for memory that was
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -14,22 +15,30 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.audit.misuse import MisuseRecorder
 from enclave.broker.cache import WarmCache
-from enclave.broker.desk import Desk, Shared, Versions, record_for
+from enclave.broker.code_desk import CodeDesk
+from enclave.broker.code_store import CodeStore
+from enclave.broker.desk import Shared, Versions, record_for
 from enclave.broker.ending import KernelEnder, PendingEvents
-from enclave.broker.facts import RegistryFacts, may_open
+from enclave.broker.facts import CLOCK_STEP, RegistryFacts, may_open
+from enclave.broker.intermediates import Intermediates
 from enclave.broker.journal import load_sessions, save_sessions
+from enclave.broker.keeping import KeepingDesk
+from enclave.broker.replay import replay
 from enclave.broker.session import KernelIdentity, Lease, Session
 from enclave.broker.settings import BrokerSettings
 from enclave.core.clock import Clock
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
+from enclave.determination.certificate import parse_certificate
 from enclave.keys.uri import file_uri
+from enclave.keys.wrap import Wrapper, open_wrapper
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, daemon_uids, ensure_private_dir
+from enclave.runtime.home import Home, daemon_uids, door_uid, ensure_private_dir
 from enclave.runtime.log import Log
-from enclave.sealed.reader import open_unwrapper, verify_version
+from enclave.sealed.reader import open_unwrapper, open_version, verify_version
 from enclave.sealed.store import SealedStore
 from enclave.wire.messages.broker import (
     CloseListener,
@@ -38,6 +47,8 @@ from enclave.wire.messages.broker import (
     OpenListener,
     Reads,
     ReadsReply,
+    ReplayDetermination,
+    ReplayReply,
     VerifyReply,
     VerifyVersion,
 )
@@ -67,7 +78,13 @@ class BrokerDaemon:
         self._clock = clock or SystemClock()
         self._store = SealedStore(home.state("sealed"))
         self._unwrapper = open_unwrapper(self._settings.kek_uri or file_uri(home.key_file("kek")))
+        self._kept = Intermediates(
+            home.state("broker") / "intermediates", wrapper=self._wrapper, unwrapper=self._unwrapper
+        )
         self._audit = AuditClient(home.socket("auditd"), clock=self._clock)
+        code = CodeStore(home.state("broker") / "code", wrapper=self._wrapper, unwrapper=self._unwrapper)
+        self._code = CodeDesk(code, audit=self._audit, door_uid=door_uid(home))
+        self._time = LedgerClock(self._clock, self._audit)
         self._facts = RegistryFacts(home.socket("registryd"))
         self._cache = WarmCache(self._settings.cache_mib << 20)
         self._pending = PendingEvents(self._audit, clock=self._clock)
@@ -78,12 +95,16 @@ class BrokerDaemon:
         self._stopping = False
         self._server: WireServer | None = None
         self._watch = threading.Thread(target=self._run_watch, name="lease-watch", daemon=True)
-        self._shared = Shared(
+        self._shared = self._shared_by_sessions()
+
+    def _shared_by_sessions(self) -> Shared:
+        """What the sessions of all kernels have in common."""
+        return Shared(
             audit=self._audit,
             facts=self._facts,
             versions=Versions(self._store, self._unwrapper),
             cache=self._cache,
-            clock=self._clock,
+            clock=self._time,
             fresh_s=1.5 * self._settings.recheck_s,
             recheck=self._wake.set,
             changed=self._save,
@@ -99,11 +120,15 @@ class BrokerDaemon:
             Execution: self._execution,
             Reads: self._reads,
             VerifyVersion: self._verify,
+            ReplayDetermination: self._replay,
+            **self._code.handlers(),
         }
         mode = 0o600 if self._allowed <= {os.getuid()} else 0o666  # the uid check decides who is served
         path = self._home.socket("brokerd")
         # Bound first: a second broker must fail here, before it touches the leases of the one that runs.
-        self._server = WireServer(path, handlers, log=self._log, allowed_uids=self._allowed, mode=mode)
+        self._server = WireServer(
+            path, handlers, log=self._log, allowed_uids=self._allowed, mode=mode, max_descriptors=1
+        )
         try:
             self._restore()
         except BaseException:
@@ -158,11 +183,13 @@ class BrokerDaemon:
         return Done()
 
     def _execution(self, message: Execution, _call: Call) -> Done:
-        self._session(message.kernel).set_cell(message.cell)
+        self._session(message.kernel).set_cell(message.cell, ended=message.ended)
         return Done()
 
     def _reads(self, message: Reads, _call: Call) -> ReadsReply:
-        datasets, objects, count = self._session(message.kernel).reads(message.cell)
+        session = self._session(message.kernel)
+        session.set_cell(None, ended=message.cell)
+        datasets, objects, count = session.reads(message.cell)
         return ReadsReply(datasets=datasets, objects=objects, object_count=count)
 
     def _verify(self, message: VerifyVersion, _call: Call) -> VerifyReply:
@@ -177,6 +204,25 @@ class BrokerDaemon:
         else:
             self._audit.record("dataset.verify", **event)
         return VerifyReply(objects=objects, bad=tuple({"object": one.object, "reason": one.reason} for one in bad))
+
+    def _replay(self, message: ReplayDetermination, _call: Call) -> ReplayReply:
+        name = VersionName(check_name(message.dataset, what="dataset"), message.version)
+        certificate = parse_certificate(message.text.encode("utf-8"))
+        event: dict[str, Any] = {"actor": OPERATOR, "dataset": name.dataset, "version": name.version}
+        told: dict[str, Any] = {"certificate": certificate.id, "numbers": 0, "differing": 0}
+        self._audit.record("determination.replay", outcome="intent", detail=told, **event)
+        try:
+            found = replay(open_version(self._store, name, unwrapper=self._unwrapper), certificate)
+        except EnclaveError as error:
+            self._audit.record("determination.replay", outcome="failed", reason=error.code, detail=told, **event)
+            raise
+        told |= {"numbers": len(found), "differing": sum(not one.ok for one in found)}
+        outcome, reason = ("failed", "numbers_differ") if told["differing"] else ("ok", None)
+        self._audit.record("determination.replay", outcome=outcome, reason=reason, detail=told, **event)
+        return ReplayReply(compared=tuple(dataclasses.asdict(one) for one in found))
+
+    def _wrapper(self) -> Wrapper:
+        return open_wrapper(self._settings.kek_pub_uri or file_uri(self._home.key_file("kek").with_suffix(".pub")))
 
     # ── sessions ────────────────────────────────────────────────────────────
 
@@ -193,7 +239,7 @@ class BrokerDaemon:
 
     def _listen(self, session: Session) -> WireServer:
         path = Path(session.identity.directory) / "lease.sock"
-        handlers = Desk(session, self._shared).handlers()
+        handlers = KeepingDesk(session, self._shared, kept=self._kept, settings=self._settings).handlers()
         # Any uid may connect: the desk itself compares it, so that the attempt of another one is in the ledger.
         who = session.identity
         listener = WireServer(
@@ -203,6 +249,7 @@ class BrokerDaemon:
             allowed_uids=None,
             mode=0o666,
             max_connections=MAX_OF_ONE_SANDBOX,
+            max_descriptors=1,
             on_misuse=MisuseRecorder(self._audit, self._log, "lease", who.person, who.project or None, who.kernel),
         )
         listener.start()
@@ -274,6 +321,8 @@ class BrokerDaemon:
 
     def _look(self) -> None:
         """One round: asks, decides, ends. Facts that cannot be had now are judged as they were, at today's time."""
+        with contextlib.suppress(UnavailableError):
+            self._audit.ask_time()
         with self._guard:
             sessions = [session for session, _ in self._sessions.values()]
         asked: dict[tuple[str, str, VersionName], LeaseFacts | None] = {}
@@ -287,6 +336,8 @@ class BrokerDaemon:
         self, session: Session, asked: dict[tuple[str, str, VersionName], LeaseFacts | None]
     ) -> str | None:
         who = session.identity
+        if session.leases() and self._time.stepped_back():
+            return CLOCK_STEP
         for lease in session.leases():
             key = (who.person, who.project, lease.name)
             if key not in asked:
@@ -296,7 +347,7 @@ class BrokerDaemon:
                 lease.facts, lease.checked = fresh, time.monotonic()
             if lease.facts is None:
                 continue
-            at = self._clock.now()
+            at = self._time.latest()
             decision = may_open(lease.facts, person=who.person, role=who.role, project=who.project, at=at)
             if not decision.allowed:
                 return decision.reason

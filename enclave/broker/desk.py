@@ -17,11 +17,11 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.broker.cache import ObjectKey, WarmCache
-from enclave.broker.facts import RegistryFacts, may_open
+from enclave.broker.facts import RegistryFacts, clock_stepped_back, may_open
 from enclave.broker.session import BACKGROUND, Lease, Session, lease_ended
 from enclave.core.canonical import canonical_bytes
-from enclave.core.clock import Clock
 from enclave.core.errors import (
     DeniedError,
     EnclaveError,
@@ -92,7 +92,7 @@ class Shared:
     facts: RegistryFacts
     versions: Versions
     cache: WarmCache
-    clock: Clock
+    clock: LedgerClock
     fresh_s: float
     recheck: Callable[[], None]
     changed: Callable[[], None]
@@ -115,7 +115,11 @@ class Desk:
             ListObjects: self.list_objects,
             ReadObjects: self.read_objects,
         }
-        return {cls: functools.partial(self._for_the_kernel, method) for cls, method in table.items()}
+        return {cls: self.guarded(functools.partial(_without_call, method)) for cls, method in table.items()}
+
+    def guarded(self, act: Callable[[Any, Call], Any]) -> Handler:
+        """``act`` for the kernel of this socket, as long as its session lasts."""
+        return functools.partial(self._for_the_kernel, act)
 
     def list_datasets(self, _message: ListDatasets) -> DatasetList:
         """What this kernel may open now."""
@@ -216,7 +220,7 @@ class Desk:
 
     # ── steps ───────────────────────────────────────────────────────────────
 
-    def _for_the_kernel(self, method: Callable[[Any], Any], message: Any, call: Call) -> Any:
+    def _for_the_kernel(self, act: Callable[[Any, Call], Any], message: Any, call: Call) -> Any:
         if call.peer.uid != self._who.uid:
             detail = {"act": "use", "uid": call.peer.uid, "expected_uid": self._who.uid}
             self._record("broker.listener", outcome="refused", reason="other_uid", detail=detail)
@@ -225,7 +229,7 @@ class Desk:
             )
         if self._session.ended:
             raise lease_ended()
-        return method(message)
+        return act(message, call)
 
     def _load(self, version: OpenVersion, keys: list[ObjectKey], event: dict[str, Any]) -> list[int]:
         descriptors: list[int] = []
@@ -300,10 +304,14 @@ class Desk:
 
     def _decision(self, found: LeaseFacts) -> Any:
         who = self._who
+        if self._shared.clock.stepped_back():
+            return clock_stepped_back()
         return may_open(found, person=who.person, role=who.role, project=who.project, at=self._shared.clock.now())
 
     def _expires(self, found: LeaseFacts) -> str:
-        return found.engagement_until if self._who.role == "expert" else found.expires
+        if self._who.role == "expert":
+            return found.engagement_until
+        return min(found.expires, found.grant_until or found.expires)  # both as `format_time` spells them
 
     def _refused(self, kind: str, error: EnclaveError, **event: Any) -> EnclaveError:
         """Writes the refusal down; the caller raises it."""
@@ -312,6 +320,10 @@ class Desk:
 
     def _record(self, kind: str, **event: Any) -> None:
         record_for(self._shared.audit, self._session, kind, **event)
+
+
+def _without_call(method: Callable[[Any], Any], message: Any, _call: Call) -> Any:
+    return method(message)
 
 
 def record_for(audit: AuditClient, session: Session, kind: str, **event: Any) -> None:

@@ -16,6 +16,7 @@ from enclave.policy.model import (
     Decision,
     EngagementFacts,
     Facts,
+    GrantFacts,
     ProjectFacts,
     Resource,
     VersionFacts,
@@ -30,6 +31,7 @@ from enclave.wire.messages.registry import (
     Version,
 )
 
+CLOCK_STEP = "clock_step"
 TIMEOUT_S = 1.5
 _MAX_IDLE = 8
 
@@ -91,6 +93,12 @@ def may_open(found: LeaseFacts, *, person: str, role: str, project: str, at: dat
     return decide(actor, "dataset.open", resource, policy_facts(found, person=person, project=project), at)
 
 
+def clock_stepped_back() -> Decision:
+    """Without a time to judge by nothing is open."""
+    words = "lease: wanted a clock that goes on, got one set back behind the ledger; tell the operator"
+    return Decision(allowed=False, reason=CLOCK_STEP, message=words)
+
+
 def policy_facts(found: LeaseFacts, *, person: str, project: str) -> Facts:
     """The registry's answer as policy wants it; what cannot be read is left out, and so denies."""
     return Facts(
@@ -105,6 +113,7 @@ def policy_facts(found: LeaseFacts, *, person: str, project: str) -> Facts:
         ),
         certificate=_certificate(found),
         engagement=_engagement(found, person),
+        grant=_grant(found, person=person, project=project),
     )
 
 
@@ -132,6 +141,21 @@ def _engagement(found: LeaseFacts, person: str) -> EngagementFacts | None:
         dataset=found.dataset,
         version=found.version,
         content_root=found.content_root,
+        until=until,
+    )
+
+
+def _grant(found: LeaseFacts, *, person: str, project: str) -> GrantFacts | None:
+    until = _time(found.grant_until)
+    if not found.grant_id or (found.grant_until and until is None):
+        return None
+    return GrantFacts(
+        id=found.grant_id,
+        person=person,
+        project=project,
+        dataset=found.dataset,
+        version=found.version,
+        state=found.grant_state,
         until=until,
     )
 

@@ -55,6 +55,7 @@ class Session:
         self.identity = identity
         self._guard = threading.Lock()
         self._leases: dict[str, Lease] = {}
+        self._opened: set[VersionName] = set()
         self._reads: OrderedDict[str, CellReads] = OrderedDict()
         self._cell: str | None = None
         self._ended = False
@@ -69,9 +70,11 @@ class Session:
         """Whether nothing may be handed out any more."""
         return self._ended
 
-    def set_cell(self, cell: str | None) -> None:
-        """The tap says which execution runs now."""
-        self._cell = cell
+    def set_cell(self, cell: str | None, *, ended: str | None = None) -> None:
+        """The tap says which execution runs now; the end of one that no longer runs changes nothing."""
+        with self._guard:
+            if ended in (None, self._cell):
+                self._cell = cell
 
     def add(self, lease: Lease) -> None:
         """Raises ``DeniedError`` when the session ended meanwhile."""
@@ -79,6 +82,12 @@ class Session:
             if self._ended:
                 raise lease_ended()
             self._leases[lease.id] = lease
+            self._opened.add(lease.name)
+
+    def lineage(self) -> list[VersionName]:
+        """Every version that this kernel ever opened: what it computes may come from any of them."""
+        with self._guard:
+            return sorted(self._opened, key=str)
 
     def lease_of(self, name: VersionName) -> Lease | None:
         """The open lease on a version: opening it again gives the same one, so a kernel cannot pile them up."""

@@ -1,35 +1,18 @@
-"""The process ``enclave-airlockd``."""
+"""``enclave-airlockd``: the way out of an enclave as a process."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
 from enclave.airlock.daemon import AirlockDaemon
-from enclave.cli.output import tell_error
-from enclave.core.errors import EnclaveError
-from enclave.hub.settings import HubSettings
-from enclave.identity.hub import HubIdentity
-from enclave.runtime.daemon import run_until_signal
-from enclave.runtime.home import home_from
-from enclave.runtime.log import Log
+from enclave.cli.daemon import hub_resolver, run_daemon
 
 
 def main() -> None:
-    """``enclave-airlockd --home DIR``: listens until a signal."""
-    parser = argparse.ArgumentParser(prog="enclave-airlockd", description="The way out of an enclave.")
-    parser.add_argument("--home", type=Path, default=None)
-    arguments = parser.parse_args()
-    log = Log("airlockd")
-    try:
-        home = home_from(arguments.home)
-        identity = HubIdentity(home.settings(HubSettings, section="hub").api_url)
-        daemon = AirlockDaemon(home, resolve=identity.resolve, log=log)
-        daemon.start()
-        run_until_signal(log, close=daemon.close)
-    except EnclaveError as error:
-        sys.exit(tell_error(error))
+    """Runs until SIGTERM or SIGINT."""
+    run_daemon(
+        "airlockd",
+        what="The way out of an enclave.",
+        make=lambda home, log: AirlockDaemon(home, resolve=hub_resolver(home), log=log),
+    )
 
 
 if __name__ == "__main__":

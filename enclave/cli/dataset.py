@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.cli.output import HomeOption, JsonOption, TicketOption, home_of, ticket_of, words, write_json
 from enclave.core.errors import InvalidError, UnavailableError
 from enclave.core.ids import VersionName, check_name
 from enclave.runtime.home import Home
@@ -28,6 +28,7 @@ OPERATOR = "operator"
 def seal(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="De-identified data: DIR/dicom and DIR/tables.")],
     name: Annotated[str, typer.Option("--name", help="The dataset; the version number follows by itself.")],
+    ticket: TicketOption = None,
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
@@ -42,11 +43,12 @@ def seal(
     objects = _plain_objects(directory)
     wrapper = open_wrapper(file_uri(where.key_file("kek").with_suffix(".pub")))
     audit = AuditClient(where.socket("auditd"))
-    audit.record("dataset.seal", actor=OPERATOR, outcome="intent", dataset=name, detail={"objects": len(objects)})
+    told: dict[str, Any] = {"actor": OPERATOR, "role": "operator", "dataset": name, "ticket": ticket_of(ticket)}
+    audit.record("dataset.seal", outcome="intent", detail={"objects": len(objects)}, **told)
     store = SealedStore(where.state("sealed"))
     done = seal_version(store, dataset=name, objects=objects, wrapper=wrapper, at=datetime.now(UTC))
     detail = {"objects": done.objects, "size_bytes": done.bytes, "content_root": done.content_root}
-    audit.record("dataset.seal", actor=OPERATOR, dataset=name, version=done.version, detail=detail)
+    audit.record("dataset.seal", version=done.version, detail=detail, **told)
     if json_path is not None:
         write_json(dataclasses.asdict(done), json_path)
     words().print(f"Sealed {name}@{done.version}: {done.objects} objects, {done.bytes} bytes, root {done.content_root}")

@@ -93,13 +93,17 @@ def check(
 def explain(
     recipe: RecipeOption = None,
     tag: Annotated[str | None, typer.Option(help="One attribute, such as 0010,0010.")] = None,
+    sop_class: Annotated[
+        str, typer.Option(metavar="UID", help="In objects of this SOP class: a UID or keyword such as CTImageStorage.")
+    ] = "",
     json_path: JsonOption = None,
 ) -> None:
     """Say for each attribute what happens with it, and why."""
     from enclave.deid.explain import explain_all, explain_tag
 
     chosen = _recipe(recipe)
-    rows = [explain_tag(tag, recipe=chosen)] if tag else explain_all(chosen)
+    asked = {"recipe": chosen, "sop_class": sop_class}
+    rows = [explain_tag(tag, **asked)] if tag else explain_all(**asked)
     if json_path:
         write_json(rows, json_path)
     else:
@@ -144,6 +148,9 @@ def _tell_result(report: dict[str, Any]) -> None:
         f"{report['seconds']:.1f} s",
         markup=False,
     )
+    kinds = len(report["private_removed"]["elements"])
+    if kinds:
+        words().print(f"  {kinds} kinds of private elements removed; --json says how telling each is", markup=False)
     for reason, count in sorted(report["reasons"].items()):
         words().print(f"  {count} × {reason}: {_reason(reason)}", markup=False)
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from enclave.cli.demo_supervisor import status_file
-from enclave.cli.init import make_home
+from enclave.cli.demo_supervisor import start_of, status_file
+from enclave.cli.init import become_demo, make_home, move_port
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
 from enclave.cli.settings_table import check_settings
-from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
+from enclave.core.errors import ConflictError, EnclaveError, NotFoundError, UnavailableError
+from enclave.hub.settings import HubSettings
+from enclave.registry.settings import RegistrySettings
 from enclave.runtime.home import Home, home_from
 
 app = typer.Typer(
@@ -27,7 +32,13 @@ app = typer.Typer(
     epilog="Examples:  enclave demo start   ·   enclave demo up --port 9000   ·   enclave demo status --json -",
 )
 
-PortOption = typer.Option(8000, help="The sign-in page's port; the next five are used too.")
+DEFAULT_PORT = 8000
+PortOption = typer.Option(
+    None,
+    min=1,
+    max=65_530,
+    help=f"The sign-in page's port; the next five are used too. Default: as before, {DEFAULT_PORT} at the first time.",
+)
 UP_TIMEOUT_S = 150.0
 WHERE = """
 [bold green]The enclave is ready.[/]  Open [bold]{url}[/] in a browser of this machine.
@@ -41,7 +52,7 @@ Console: [bold]{url}/services/console/[/]
 
 
 @app.command()
-def up(home: HomeOption = None, port: int = PortOption) -> None:
+def up(home: HomeOption = None, port: int | None = PortOption) -> None:
     """Start everything in the background, and make the demo cohort when there is none yet."""
     from enclave.cli.demo_story import prepare
 
@@ -52,7 +63,7 @@ def up(home: HomeOption = None, port: int = PortOption) -> None:
 
 
 @app.command()
-def start(home: HomeOption = None, port: int = PortOption) -> None:
+def start(home: HomeOption = None, port: int | None = PortOption) -> None:
     """Start everything, say where to sign in, and stay until Ctrl-C ends it all."""
     from enclave.cli.demo_story import prepare
 
@@ -94,21 +105,40 @@ def status(home: HomeOption = None, json_path: JsonOption = None) -> None:
 
 
 @app.command()
-def check(home: HomeOption = None, port: int = PortOption) -> None:
+def check(home: HomeOption = None, port: int | None = PortOption) -> None:
     """Run the whole story without a browser and print one JSON line with what came out."""
     from enclave.cli.demo_check import run_check
 
-    result = run_check(home_from(home).root if home else None, port=port, tell=_tell)
+    result = run_check(home_from(home).root if home else None, port=port or DEFAULT_PORT, tell=_tell)
     sys.stderr.flush()
     print(json.dumps(result, sort_keys=True), flush=True)  # noqa: T201 - the last line of output is the interface
 
 
-def _home_for(option: Path | None, port: int) -> Home:
+def _home_for(option: Path | None, port: int | None) -> Home:
     home = home_from(option)
-    if home.format_file.exists():
-        check_settings(home.read_settings_text())
-        return home
-    return make_home(home.root, port=port, demo=True)
+    if not home.format_file.exists():
+        return make_home(home.root, port=port or DEFAULT_PORT, demo=True)
+    check_settings(home.read_settings_text())
+    if not home.settings(RegistrySettings, section="registry").allow_demo_keys and not become_demo(home):
+        raise ConflictError(
+            "demo: wanted a home made for a demonstration, got one that takes real experts' keys only and was in use; "
+            "choose another --home, or make one with `enclave init --demo`"
+        )
+    if port is not None:
+        _move(home, port)
+    return home
+
+
+def _move(home: Home, port: int) -> None:
+    """Another port for a home that was there before; what runs keeps the one that it has."""
+    if home.settings(HubSettings, section="hub").port == port:
+        return
+    running = read_status(home)
+    if running is not None:
+        raise ConflictError(
+            f"--port: wanted {port}, got an enclave that runs at {running['url']}; `enclave demo down` first"
+        )
+    move_port(home, port)
 
 
 def start_detached(home: Home) -> None:
@@ -116,21 +146,44 @@ def start_detached(home: Home) -> None:
     running = read_status(home)
     if running is not None and running["state"] == "up":
         return
+    if running is not None and running["state"] == "stopping":  # Ctrl-C twice, and the command again at once
+        _tell("waiting for what ran before to end")
+        _await_end(running)
     log_path = home.state("logs") / "supervisor.log"
-    with log_path.open("wb") as log_file:
-        supervisor = subprocess.Popen(
-            (sys.executable, "-P", "-m", "enclave.cli.demo_supervisor", "--home", str(home.root)),
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-            start_new_session=True,
-        )
+    with contextlib.ExitStack() as held:
+        held.enter_context(_hold_interrupts())  # one within Popen would leave a process that nobody knows of
+        with log_path.open("wb") as log_file:
+            supervisor = subprocess.Popen(
+                (sys.executable, "-P", "-m", "enclave.cli.demo_supervisor", "--home", str(home.root)),
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
+        try:
+            held.close()
+            _await_up(home, supervisor, log_path)
+        except BaseException:  # Ctrl-C too: before its status file is there, nobody else knows of it
+            supervisor.terminate()
+            supervisor.wait(90)
+            raise
+
+
+@contextlib.contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """Ctrl-C within takes effect at the end; of several, once. In another thread than the main one nothing changes."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        _await_up(home, supervisor, log_path)
-    except BaseException:  # Ctrl-C too: before its status file is there, nobody else knows of it
-        supervisor.terminate()
-        supervisor.wait(90)
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _await_up(home: Home, supervisor: subprocess.Popen[bytes], log_path: Path) -> None:
@@ -154,14 +207,18 @@ def stop(home: Home) -> bool:
     found = read_status(home)
     if found is None:
         return False
-    pid = int(found["supervisor"])
-    os.kill(pid, signal.SIGTERM)
+    os.kill(int(found["supervisor"]), signal.SIGTERM)
+    _await_end(found)
+    return True
+
+
+def _await_end(running: dict[str, Any]) -> None:
+    pid = int(running["supervisor"])
     end = time.monotonic() + 90
-    while _alive(pid):
+    while start_of(pid) == running["started"]:
         if time.monotonic() > end:
             raise UnavailableError(f"supervisor {pid}: wanted it to end within 90 s, got no end; its log says why")
         time.sleep(0.1)
-    return True
 
 
 def read_status(home: Home) -> dict[str, Any] | None:
@@ -170,15 +227,7 @@ def read_status(home: Home) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(status_file(home).read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found if _alive(int(found["supervisor"])) else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in ("Z", "X")
+    return found if start_of(int(found["supervisor"])) == found.get("started") else None
 
 
 def _start_error(log_path: Path) -> EnclaveError:

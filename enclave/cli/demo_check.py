@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from enclave.audit.lineage_page import summary_of
+from enclave.audit.lineage_rows import lineage
 from enclave.audit.verify import verify_log
 from enclave.broker.residual import count_survivors
 from enclave.cli import demo
@@ -95,7 +97,7 @@ class Check:
         self._tell("rosa signed in and has a server")
         notebook = Notebook(rosa, "rosa", f"{PROJECT}/{NOTEBOOK}")
         try:
-            for code in code_cells(self._home.state("people") / "rosa" / "code" / PROJECT / NOTEBOOK):
+            for code in code_cells(self._home.state("skeleton") / PROJECT / NOTEBOOK):
                 _must(notebook.run(code))
             self._tell("rosa opened the version, looked at a table and a series, and asked for a figure to leave")
             found = {
@@ -106,6 +108,7 @@ class Check:
         finally:
             notebook.close()
         found |= self._egress(rosa)
+        self._trace(rosa)
         found["report"] = str(self._report())
         return found | {"cells_executed": notebook.executed, "cells_audited": self._cells_audited(notebook.executed)}
 
@@ -164,6 +167,24 @@ class Check:
         self._tell(f"rosa downloaded the package; the second try got status {second.status_code}")
         refused = second.status_code in (403, 409, 410) and not zipfile.is_zipfile(io.BytesIO(second.content))
         return {"egress_state": state, "second_download": "refused" if refused else "delivered"}
+
+    def _trace(self, rosa: PersonSession) -> None:
+        """Ada follows what left back to the data: one version, its certificate, the reading and the handing-in cell."""
+        mine = WireClient(self._home.socket("airlockd")).call(
+            airlock.ListRequests(token=token_for(self._home, rosa.person))
+        )
+        request = _once(mine.requests, "egress request of rosa")
+        token, ledger = token_for(self._home, "ada"), WireClient(self._home.socket("auditd"), timeout_s=30)
+        graph = lineage(
+            request.files[0].sha256,
+            lambda sql, limit: ledger.call(audit.Query(token=token, sql=sql, limit=limit)),
+        )
+        counts = {kind: len(graph.of_kind(kind)) for kind in ("version", "certificate", "request", "file")}
+        reads = [node for node in graph.of_kind("cell") if "read" in node.facts]
+        whole = all("environment" in node.facts for node in graph.of_kind("kernel"))
+        if set(counts.values()) != {1} or not reads or not whole:
+            raise EnclaveError(f"lineage: wanted one version, certificate, request and file, got {counts}")
+        self._tell(f"ada followed the figure back: {summary_of(graph)}")
 
     def _report(self) -> Path:
         """The scheduled validation report, as papermill made it in a sandboxed kernel."""

@@ -14,7 +14,7 @@ from enclave.core.errors import UnavailableError
 from enclave.hub.settings import HubSettings
 from enclave.runtime.home import Home
 
-DAEMONS = ("auditd", "vaultd", "registryd", "brokerd", "airlockd", "launcherd", "intaked", "reportd")
+DAEMONS = ("auditd", "watchd", "vaultd", "registryd", "brokerd", "airlockd", "launcherd", "intaked", "reportd")
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine itself, past any http_proxy
 

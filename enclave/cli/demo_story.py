@@ -13,18 +13,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enclave.cli.demo_people import token_for
-from enclave.cli.determination import expert_signature, trust_key
+from enclave.cli.determination import signature_over, trust_key
+from enclave.cli.release import confirmation
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
 from enclave.deid.synthetic.cohort import generate_cohort
-from enclave.determination.certificate import encode
+from enclave.determination.certificate import countersigned_bytes, encode, signature_from_text
 from enclave.keys.files import new_ed25519
+from enclave.keys.software_authenticator import SoftwareAuthenticator
 from enclave.keys.uri import file_uri
+from enclave.keys.verify import read_public
+from enclave.registry.trust import read_trust
 from enclave.runtime.home import Home, ensure_private_dir
 from enclave.wire.client import WireClient
 from enclave.wire.messages import intake, registry
+from enclave.wire.messages import security_keys as sk
+from enclave.wire.messages.determination import SubmitCountersignature
 
 DATASET = "demo-ct"
 PROJECT = "demo"
+TICKET = "DEMO-1"
 RECIPE = "demo"
 SEED = 20261122
 INTAKE_TIMEOUT_S = 600.0
@@ -35,13 +42,13 @@ Tell = Callable[[str], None]
 def prepare(home: Home, *, tell: Tell) -> int:
     """Makes what a researcher needs: project, released version, notebooks; returns the version's number.
 
-    Does nothing that is done already.
+    Does nothing that is done already: after an interruption it goes on where it stood.
     """
     story = Story(home, tell=tell)
     story.make_project()
     version = story.released_version()
     if version is None:
-        version = story.make_candidate()
+        version = story.waiting_candidate() or story.make_candidate()
         story.determine(version)
         story.release(version)
     place_notebooks(home)
@@ -63,22 +70,37 @@ class Story:
         try:
             found = self._registry.call(registry.ShowProject(token=token, name=PROJECT))
         except NotFoundError:
-            purpose = "Show how research in the enclave works, on a synthetic cohort."
+            purpose = "Demonstration of the enclave on a synthetic cohort."
             found = self._registry.call(
-                registry.CreateProject(token=token, name=PROJECT, title="Demonstration", purpose=purpose)
+                registry.CreateProject(token=token, name=PROJECT, title="Demonstration", purpose=purpose, ticket=TICKET)
             )
             self._tell("stella made project demo")
         if "rosa" not in found.members:
-            self._registry.call(registry.AddMember(token=token, name=PROJECT, person="rosa"))
+            self._registry.call(registry.AddMember(token=token, name=PROJECT, person="rosa", ticket=TICKET))
             self._tell("stella added rosa, a researcher, to project demo")
 
     def released_version(self) -> registry.Version | None:
         """The newest version that project *demo* has, if any."""
-        versions = self._registry.call(
-            registry.ListVersions(token=token_for(self._home, "stella"), dataset=DATASET)
-        ).versions
-        released = [version for version in versions if PROJECT in version.projects]
-        return max(released, key=lambda version: version.version, default=None)
+        return next((version for version in self._versions() if PROJECT in version.projects), None)
+
+    def waiting_candidate(self) -> registry.Version | None:
+        """The newest candidate whose determination can still lead to a release: of an earlier, interrupted start."""
+        candidates = (version for version in self._versions() if version.state == "candidate")
+        return next((version for version in candidates if self._determination(version) is not None), None)
+
+    def _versions(self) -> tuple[registry.Version, ...]:
+        """Newest first."""
+        message = registry.ListVersions(token=token_for(self._home, "stella"), dataset=DATASET)
+        found: tuple[registry.Version, ...] = self._registry.call(message).versions
+        return found
+
+    def _determination(self, version: registry.Version) -> registry.Certificate | None:
+        """The version's newest determination that is drafted, being assessed or signed."""
+        edgar = token_for(self._home, "edgar")
+        known = self._registry.call(
+            registry.ListDeterminations(token=edgar, dataset=version.dataset, version=version.version)
+        ).certificates
+        return next((one for one in known if one.state in ("draft", "under_assessment", "signed")), None)
 
     def make_candidate(self) -> registry.Version:
         """Stella hands in the identified cohort; intaked seals the candidate."""
@@ -96,29 +118,40 @@ class Story:
             batch = self._intake.call(intake.ShowBatch(token=token, id=batch.id))
         if batch.state == "failed":
             raise EnclaveError(f"intake batch: wanted it sealed, got: {batch.message}")
-        versions = self._registry.call(registry.ListVersions(token=token, dataset=DATASET)).versions
-        candidate: registry.Version = next(version for version in versions if version.version == batch.version)
+        candidate = next(version for version in self._versions() if version.version == batch.version)
         self._tell(f"intaked sealed the candidate {DATASET}@{candidate.version}")
         return candidate
 
     def determine(self, version: registry.Version) -> None:
         """Edgar finds the determination that intake drafted, assesses, and signs it with his own key."""
         edgar = token_for(self._home, "edgar")
-        drafts = self._registry.call(
-            registry.ListDeterminations(token=edgar, dataset=version.dataset, version=version.version)
-        ).certificates
-        draft = next((one for one in drafts if one.state in ("draft", "under_assessment")), None)
+        draft = self._determination(version)
+        if draft is not None and draft.state == "signed":
+            self._countersign(draft)
+            return
         if draft is None:
             raise NotFoundError("determination: wanted the draft that intake made for the candidate, got none")
         if draft.state == "draft":
             self._registry.call(registry.BeginAssessment(token=edgar, id=draft.id))
-        _, signature = expert_signature(file_uri(expert_key(self._home)), draft.text.encode("utf-8"))
-        self._registry.call(registry.SubmitSignature(token=edgar, id=draft.id, signature=encode(signature)))
+        _, signature = signature_over(file_uri(expert_key(self._home)), draft.text.encode("utf-8"))
+        message = registry.SubmitSignature(token=edgar, id=draft.id, signature=encode(signature))
+        signed = self._registry.call(message)
         self._tell("edgar, the expert, signed the determination with a key of his own")
+        self._countersign(signed)
+
+    def _countersign(self, signed: registry.Certificate) -> None:
+        """Stella countersigns with a key of her own what edgar signed."""
+        if signed.countersignature or not signed.signature:
+            return
+        message = countersigned_bytes(signed.text.encode("utf-8"), signature_from_text(signed.signature))
+        _, counter = signature_over(file_uri(steward_key(self._home)), message)
+        stella = token_for(self._home, "stella")
+        self._registry.call(SubmitCountersignature(token=stella, id=signed.id, signature=encode(counter)))
+        self._tell("stella, the data steward, countersigned it")
 
     def release(self, version: registry.Version) -> None:
         """Stella asks for the release; hana, the honest broker, approves it."""
-        request = self._registry.call(
+        request = self._open_request(version) or self._registry.call(
             registry.RequestRelease(
                 token=token_for(self._home, "stella"),
                 dataset=version.dataset,
@@ -126,15 +159,39 @@ class Story:
                 project=PROJECT,
             )
         )
-        self._registry.call(
-            registry.DecideRelease(
-                token=token_for(self._home, "hana"),
-                id=request.id,
-                approve=True,
-                reason="The determination covers this version and this project.",
-            )
-        )
+        self._decide(request, "The determination covers this version and this project.")
         self._tell(f"hana, the honest broker, released {version.dataset}@{version.version} to project demo")
+
+    def _decide(self, request: registry.Release, reason: str) -> None:
+        """Hana confirms exactly this with a security key; here it is one in a file."""
+        token, path = token_for(self._home, "hana"), self._security_key("hana")
+        ask = sk.ConfirmRelease(token=token, id=request.id, approve=True, reason=reason)
+        challenge, assertion = confirmation(self._registry.call(ask), path)
+        decision = registry.DecideRelease(
+            token=token, id=request.id, approve=True, reason=reason, challenge=challenge, assertion=assertion
+        )
+        self._registry.call(decision)
+
+    def _security_key(self, person: str) -> Path:
+        """The person's security key, enrolled once with a code of stella's."""
+        path = ensure_private_dir(self._home.state("demo")) / f"{person}.security-key"
+        token = token_for(self._home, person)
+        if path.exists() and self._registry.call(sk.ListSecurityKeys(token=token)).keys:
+            return path
+        path.unlink(missing_ok=True)
+        code = self._registry.call(sk.IssueCode(token=token_for(self._home, "stella"), person=person)).code
+        begun = self._registry.call(sk.BeginEnrolment(token=token))
+        response = SoftwareAuthenticator.make(path).register(begun.options, origin=begun.origin)
+        label = "demonstration, in a file"
+        self._registry.call(sk.Enrol(token=token, code=code, challenge=begun.challenge, response=response, label=label))
+        self._tell(f"{person} enrolled a security key with a code of stella's")
+        return path
+
+    def _open_request(self, version: registry.Version) -> registry.Release | None:
+        """Stella's request that waits for hana, when an earlier start made one."""
+        known = self._registry.call(registry.ListReleases(token=token_for(self._home, "stella"))).releases
+        wanted = (version.dataset, version.version, PROJECT, "requested")
+        return next((one for one in known if (one.dataset, one.version, one.project, one.state) == wanted), None)
 
 
 def make_cohort(home: Home, *, tell: Tell) -> Path:
@@ -168,8 +225,19 @@ def place_notebooks(home: Home) -> None:
 
 def expert_key(home: Home) -> Path:
     """The demo expert's own key, made once and put on the list of trusted experts, marked as a demonstration's."""
-    path = ensure_private_dir(home.state("demo")) / "expert.key"
+    return _signing_key(home, "expert.key", principal="edgar", name="Edgar Demo", role="expert")
+
+
+def steward_key(home: Home) -> Path:
+    """The same of the demo's data steward, for counter-signatures."""
+    return _signing_key(home, "steward.key", principal="stella", name="Stella Demo", role="data_steward")
+
+
+def _signing_key(home: Home, file: str, *, principal: str, name: str, role: str) -> Path:
+    path = ensure_private_dir(home.state("demo")) / file
     if not path.exists():
-        public_key = new_ed25519(path)
-        trust_key(home, public_key=public_key, principal="edgar", name="Edgar Demo", demo=True)
+        new_ed25519(path)
+    public_key = read_public(path.with_suffix(".pub"))
+    if not any(expert.public_key == public_key for expert in read_trust(home).experts):
+        trust_key(home, public_key=public_key, principal=principal, name=name, demo=True, role=role, ticket=TICKET)
     return path

@@ -132,6 +132,7 @@ class Supervisor:
             "state": state,
             "url": f"http://localhost:{settings.port}",
             "supervisor": os.getpid(),
+            "started": start_of(os.getpid()),
             "pids": {name: process.pid for name, process in self._running.items()},
             "users": {name: pwd.getpwuid(os.getuid()).pw_name for name in self._running},
             "sockets": {
@@ -149,6 +150,18 @@ class Supervisor:
 def status_file(home: Home) -> Path:
     """Where the supervisor says what runs."""
     return home.run_dir / "demo.json"
+
+
+def start_of(pid: int) -> str:
+    """When a running process started, in clock ticks since boot (proc_pid_stat(5), field 22); '' when it has ended.
+
+    With the pid it names one process for good: a pid alone may be somebody else's by now.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def take_lock(home: Home) -> IO[str]:

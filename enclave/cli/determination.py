@@ -15,17 +15,40 @@ from typing import Annotated, Any
 
 import typer
 
-from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
-from enclave.cli.project import ask_registry, token_of
+from enclave.cli.determination_report import reaffirm, replay, report
+from enclave.cli.output import (
+    HomeOption,
+    JsonOption,
+    ReasonOption,
+    TicketOption,
+    home_of,
+    ticket_of,
+    words,
+    write_file,
+    write_json,
+)
+from enclave.cli.project import ask_registry
+from enclave.cli.session import read_token
 from enclave.core.clock import parse_time
-from enclave.core.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnavailableError
+from enclave.core.errors import (
+    ConflictError,
+    DeniedError,
+    EnclaveError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
 from enclave.core.ids import VersionName
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, home_from
 from enclave.wire.messages import registry
+from enclave.wire.messages.determination import SubmitCountersignature
 from enclave.wire.messages.schema import to_json
 
 app = typer.Typer(no_args_is_help=True, help="Draft, sign, verify and revoke expert determinations.")
+app.command()(report)
+app.command()(replay)
+app.command()(reaffirm)
 
 CertificateFile = Annotated[Path, typer.Argument(metavar="C.json")]
 CertificateId = Annotated[str, typer.Argument(metavar="ID")]
@@ -49,24 +72,24 @@ def draft(
 
     name = VersionName.parse(version)
     settings, free = parse_draft_config(_read(config).decode("utf-8"))
-    results = _parse_json_object(_read(assessment))
+    results = _parse_json_object(_read(assessment), name=assessment.name)
     known = None if steward else _registered(home, name)
-    text = certificate_text(
-        draft_certificate(
-            settings,
-            free,
-            certificate_id=secrets.token_hex(16),
-            name=name,
-            content_root=root or _sealed_root(home, name),
-            steward=steward or _steward_of(known),
-            evidence={**_evidence_of(known), "results": results},
-            at=SystemClock().now(),
-        )
+    certificate = draft_certificate(
+        settings,
+        free,
+        certificate_id=secrets.token_hex(16),
+        name=name,
+        content_root=root or _sealed_root(home, name),
+        steward=steward or _steward_of(known),
+        evidence={**_evidence_of(known), "results": _results_of(known, results)},
+        at=SystemClock().now(),
     )
+    text = certificate_text(certificate)
     _write_new(output, pack(SignedCertificate(text)))
     if submit:
         at = home_of(home)
-        ask_registry(at, registry.DraftDetermination(token=token_of(at), text=text.decode("utf-8")))
+        ask_registry(at, registry.DraftDetermination(token=read_token(at), text=text.decode("utf-8")))
+    _tell_gaps(certificate)
     words().print(f"Drafted {output.name}. Next: the expert runs `enclave determination sign {output.name} --key URI`.")
 
 
@@ -79,62 +102,133 @@ def sign(
     home: HomeOption = None,
 ) -> None:
     """Show the canonical text and its digest, then sign it with the expert's own key."""
-    from enclave.determination.certificate import SignedCertificate, encode, pack, parse_certificate, unpack
+    from enclave.determination.certificate import Signature, SignedCertificate, encode, pack, parse_certificate, unpack
 
     unsigned = unpack(_read(file))
     if unsigned.signature is not None:
         raise ConflictError(f"{file.name}: wanted an unsigned certificate, got a signed one; draft a new one")
     certificate = parse_certificate(unsigned.text)
     _show(unsigned.text)
+    _tell_gaps(certificate)
     if not yes and not _confirmed():
         raise DeniedError("sign: wanted the expert's yes, got none; nothing was signed", code="not_confirmed")
-    public_key, signature = expert_signature(key, unsigned.text)
-    _replace(file, pack(SignedCertificate(unsigned.text, public_key, signature)))
+    public_key, signature = signature_over(key, unsigned.text)
+    write_file(file, pack(SignedCertificate(unsigned.text, Signature(public_key=public_key, value=signature))))
     words().print(f"Signed {file.name}.")
     if submit:
         at = home_of(home)
-        message = registry.SubmitSignature(token=token_of(at), id=certificate.id, signature=encode(signature))
+        message = registry.SubmitSignature(token=read_token(at), id=certificate.id, signature=encode(signature))
         _tell(ask_registry(at, message), None)
 
 
-def expert_signature(key: str, text: bytes) -> tuple[bytes, bytes]:
-    """The expert's public key and signature over the canonical text; the key stays where ``key`` (a URI) says."""
+@app.command()
+def countersign(
+    file: CertificateFile,
+    key: str = typer.Option(..., help="Where the data steward's own signing key is: file:/PATH."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask after the text was shown."),
+    submit: SubmitOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show a signed certificate, then countersign it with the data steward's own key; no release goes without."""
+    from enclave.determination.certificate import (
+        Signature,
+        SignedCertificate,
+        countersigned_bytes,
+        encode,
+        pack,
+        parse_certificate,
+        unpack,
+    )
+
+    signed = unpack(_read(file))
+    if signed.signature is None or signed.countersignature is not None:
+        got = "an unsigned one" if signed.signature is None else "one that has it"
+        raise ConflictError(f"{file.name}: wanted a signed certificate without counter-signature, got {got}")
+    _show(signed.text)
+    if not yes and not _confirmed():
+        raise DeniedError("countersign: wanted the steward's yes, got none; nothing was signed", code="not_confirmed")
+    public_key, value = signature_over(key, countersigned_bytes(signed.text, signed.signature))
+    counter = Signature(public_key=public_key, value=value)
+    write_file(file, pack(SignedCertificate(signed.text, signed.signature, counter)))
+    words().print(f"Countersigned {file.name}.")
+    if submit:
+        at = home_of(home)
+        message = SubmitCountersignature(
+            token=read_token(at), id=parse_certificate(signed.text).id, signature=encode(value)
+        )
+        _tell(ask_registry(at, message), None)
+
+
+def signature_over(key: str, message: bytes) -> tuple[bytes, bytes]:
+    """A person's public key and signature over ``message``; the key stays where ``key`` (a URI) says."""
     from enclave.keys.sign import open_signer
 
     signer = open_signer(key)
-    return signer.public_key, signer.sign(text)
+    return signer.public_key, signer.sign(message)
 
 
 @app.command()
 def trust(
-    public_key: Annotated[Path, typer.Argument(help="The expert's public key, a .pub file.")],
-    principal: str = typer.Option(..., help="The expert's id, as they sign in."),
-    name: str = typer.Option("", help="The expert's name, for the list."),
+    public_key: Annotated[Path, typer.Argument(help="The person's public key, a .pub file.")],
+    principal: str = typer.Option(..., help="The person's id, as they sign in."),
+    name: str = typer.Option("", help="The person's name, for the list."),
+    role: str = typer.Option("expert", help="What the key signs as: expert, or data_steward (counter-signatures)."),
     demo: bool = typer.Option(False, "--demo", help="Mark the key as a demonstration's."),
+    ticket: TicketOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Put an expert's public key on the signed list of trusted experts. The operator's act; it is recorded."""
-    trust_key(home_of(home), public_key=_public_key(public_key), principal=principal, name=name, demo=demo)
+    """Put a public key on the signed list of trusted experts and stewards. The operator's act; it is recorded."""
+    trust_key(
+        home_of(home),
+        public_key=_public_key(public_key),
+        principal=principal,
+        name=name,
+        demo=demo,
+        role=role,
+        ticket=ticket_of(ticket),
+    )
     words().print(f"Trusted the key of {principal}.")
 
 
-def trust_key(home: Home, *, public_key: bytes, principal: str, name: str, demo: bool) -> None:
+def trust_key(
+    home: Home,
+    *,
+    public_key: bytes,
+    principal: str,
+    name: str,
+    demo: bool,
+    role: str = "expert",
+    ticket: str | None = None,
+) -> None:
     """Records the act, then does it; raises ``ConflictError`` when the key is on the list already."""
     from enclave.audit.client import AuditClient
     from enclave.registry.trust import trust_expert
 
-    detail = {"expert": principal, "key_hash": hashlib.sha256(public_key).hexdigest(), "demo": demo}
+    key_hash = hashlib.sha256(public_key).hexdigest()
+    detail = {"expert": principal, "key_hash": key_hash, "demo": demo, "signs_as": role}
     ledger = AuditClient(home.socket("auditd"))
-    ledger.record("admin.trust_expert", actor="operator", role="operator", outcome="intent", detail=detail)
-    trust_expert(home, principal=principal, public_key=public_key, name=name, demo=demo, at=SystemClock().now())
-    ledger.record("admin.trust_expert", actor="operator", role="operator", detail=detail)
-    ledger.close()
+    told: dict[str, Any] = {"actor": "operator", "role": "operator", "ticket": ticket, "detail": detail}
+    ledger.record("admin.trust_expert", outcome="intent", **told)
+    key: dict[str, Any] = {"principal": principal, "public_key": public_key, "name": name, "demo": demo, "role": role}
+    try:
+        trust_expert(home, **key, at=SystemClock().now())
+    except EnclaveError as error:
+        ledger.record("admin.trust_expert", outcome="refused", reason=error.code, **told)
+        raise
+    else:
+        ledger.record("admin.trust_expert", **told)
+    finally:
+        ledger.close()
 
 
 def _public_key(path: Path) -> bytes:
+    """Of a key file, or of a security key as `enclave security-key export` writes it."""
+    from enclave.cli.security_key import PUBLIC_FORM
+    from enclave.determination.certificate import decode
     from enclave.keys.verify import read_public
 
-    return read_public(path)
+    form, _, value = _read(path).decode("ascii", "replace").strip().partition(" ")
+    return decode(value) if form == PUBLIC_FORM else read_public(path)
 
 
 @app.command()
@@ -173,7 +267,7 @@ def verify(
 def show(certificate: CertificateId, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Show one determination of the enclave: state, canonical text, digest."""
     at = home_of(home)
-    found = ask_registry(at, registry.ShowDetermination(token=token_of(at), id=certificate))
+    found = ask_registry(at, registry.ShowDetermination(token=read_token(at), id=certificate))
     if json_path is None:
         _show(found.text.encode())
     _tell(found, json_path)
@@ -185,7 +279,7 @@ def list_determinations(
 ) -> None:
     """List the determinations of the enclave, newest first."""
     at = home_of(home)
-    found = ask_registry(at, registry.ListDeterminations(token=token_of(at), dataset=dataset or None))
+    found = ask_registry(at, registry.ListDeterminations(token=read_token(at), dataset=dataset or None))
     if json_path is not None:
         write_json(to_json(found), json_path)
         return
@@ -199,48 +293,52 @@ def list_determinations(
 def begin(certificate: CertificateId, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Begin to assess (the named expert); the candidate may be opened from then on."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.BeginAssessment(token=token_of(at), id=certificate)), json_path)
+    _tell(ask_registry(at, registry.BeginAssessment(token=read_token(at), id=certificate)), json_path)
 
 
 @app.command()
 def submit(file: CertificateFile, home: HomeOption = None, json_path: JsonOption = None) -> None:
-    """Hand a drafted or signed certificate file to the enclave."""
+    """Hand a drafted, signed or countersigned certificate file to the enclave: its newest part."""
     from enclave.determination.certificate import encode, parse_certificate, unpack
 
     at, found = home_of(home), unpack(_read(file))
     message: Any
     if found.signature is None:
-        message = registry.DraftDetermination(token=token_of(at), text=found.text.decode("utf-8"))
+        message = registry.DraftDetermination(token=read_token(at), text=found.text.decode("utf-8"))
+    elif found.countersignature is None:
+        certificate = parse_certificate(found.text)
+        signature = encode(found.signature.value)
+        message = registry.SubmitSignature(token=read_token(at), id=certificate.id, signature=signature)
     else:
         certificate = parse_certificate(found.text)
-        signature = encode(found.signature)
-        message = registry.SubmitSignature(token=token_of(at), id=certificate.id, signature=signature)
+        signature = encode(found.countersignature.value)
+        message = SubmitCountersignature(token=read_token(at), id=certificate.id, signature=signature)
     _tell(ask_registry(at, message), json_path)
 
 
 @app.command()
 def decline(
-    certificate: CertificateId,
-    reason: str = typer.Option(..., help="Why."),
-    home: HomeOption = None,
-    json_path: JsonOption = None,
+    certificate: CertificateId, reason: ReasonOption, home: HomeOption = None, json_path: JsonOption = None
 ) -> None:
     """Decline to sign (the named expert)."""
     at = home_of(home)
-    message = registry.DeclineDetermination(token=token_of(at), id=certificate, reason=reason)
+    message = registry.DeclineDetermination(token=read_token(at), id=certificate, reason=reason)
     _tell(ask_registry(at, message), json_path)
 
 
 @app.command()
 def revoke(
     certificate: CertificateId,
-    reason: str = typer.Option(..., help="Why."),
+    reason: ReasonOption,
+    ticket: TicketOption = None,
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Revoke a signed determination (its expert or an honest broker); leases under it end within seconds."""
     at = home_of(home)
-    message = registry.RevokeDetermination(token=token_of(at), id=certificate, reason=reason)
+    message = registry.RevokeDetermination(
+        token=read_token(at), id=certificate, reason=reason, ticket=ticket_of(ticket)
+    )
     _tell(ask_registry(at, message), json_path)
 
 
@@ -278,7 +376,14 @@ def _trusted(trust: Path | None, home: Path | None) -> tuple[Any, ...]:
     from enclave.registry.trust import read_trust
 
     if trust is None:
-        return read_trust(home_from(home)).experts
+        place = home_from(home)
+        experts = read_trust(place).experts
+        if any(one.demo for one in experts):
+            from enclave.registry.settings import RegistrySettings
+
+            demo = place.settings(RegistrySettings, section="registry").allow_demo_keys
+            experts = tuple(one for one in experts if demo or not one.demo)
+        return experts
     data = _read(trust)
     if not data.lstrip().startswith(b"{"):
         return (TrustedExpert(principal="", public_key=read_public(trust)),)
@@ -294,7 +399,7 @@ def _sealed_root(home: Path | None, name: VersionName) -> str:
 def _registered(home: Path | None, name: VersionName) -> registry.Version | None:
     """The version as the registry has it, when somebody is signed in."""
     at: Home = home_of(home)
-    found = ask_registry(at, registry.ListVersions(token=token_of(at), dataset=name.dataset)).versions
+    found = ask_registry(at, registry.ListVersions(token=read_token(at), dataset=name.dataset)).versions
     return next((one for one in found if one.version == name.version), None)
 
 
@@ -304,6 +409,25 @@ def _steward_of(version: registry.Version | None) -> str:
     return version.steward
 
 
+def _results_of(version: registry.Version | None, found: dict[str, Any]) -> dict[str, Any]:
+    """An assessment alone is how it is after all that was done; before comes from intake, or from the file itself."""
+    if {"before", "after"} & set(found):
+        return found
+    summary = version.summary if version is not None and isinstance(version.summary, dict) else {}
+    known = summary.get("results")
+    before = {"before": known["before"]} if isinstance(known, dict) and "before" in known else {}
+    return {**before, "after": found}
+
+
+def _tell_gaps(certificate: Any) -> None:
+    """What no release could rest on yet; the registry takes complete ones only."""
+    from enclave.determination.completeness import missing
+
+    gaps = missing(certificate)
+    if gaps:
+        words().print(f"Not stated yet, and the enclave takes none without: {', '.join(gaps)}.", markup=False)
+
+
 def _evidence_of(version: registry.Version | None) -> dict[str, Any]:
     """What intake measured: the sections of its summary that a certificate has too."""
     sections = ("counts", "deidentification", "quality", "methods", "column_roles")
@@ -311,12 +435,15 @@ def _evidence_of(version: registry.Version | None) -> dict[str, Any]:
     return {name: summary[name] for name in sections if isinstance(summary.get(name), dict)}
 
 
-def _parse_json_object(data: bytes) -> dict[str, Any]:
+def _parse_json_object(data: bytes, *, name: str) -> dict[str, Any]:
     from enclave.core.canonical import parse_json
 
-    found = parse_json(data)
+    try:
+        found = parse_json(data)
+    except InvalidError:
+        found = None
     if not isinstance(found, dict):
-        raise InvalidError("assessment: wanted the JSON object that `enclave risk` writes, got something else")
+        raise InvalidError(f"{name}: wanted the JSON object that `enclave risk` writes, got something else")
     return found
 
 
@@ -338,14 +465,3 @@ def _write_new(path: Path, data: bytes) -> None:
         raise UnavailableError(f"{path.name}: wanted a file to write, got {error.strerror}") from None
     with os.fdopen(fd, "wb") as file:
         file.write(data)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise UnavailableError(f"{path.name}: wanted to write it, got {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)

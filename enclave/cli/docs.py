@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import enclave
 from enclave.audit.vocabulary import known_kinds
+from enclave.cli.docs_alerts import alerts_page
+from enclave.cli.docs_controls import controls_page
 from enclave.cli.docs_deid import deid_page
 from enclave.cli.docs_egress import egress_page
 from enclave.cli.main import COMMANDS, load
@@ -127,6 +129,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "egress.md": egress_page,
+    "alerts.md": alerts_page,
+    "controls.md": controls_page,
     "deidentification.md": deid_page,
 }
 

@@ -7,7 +7,12 @@ from enclave.cli.output import HomeOption, JsonOption, words, write_json
 from enclave.core.errors import UnavailableError
 from enclave.runtime.home import home_from
 
-_MARKS = {"required": "[bold red]missing[/]", "recommended": "[yellow]advice[/] ", "optional": "[dim]optional[/]"}
+_MARKS = {
+    "required": "[bold red]missing[/]",
+    "recommended": "[yellow]advice[/] ",
+    "optional": "[dim]optional[/]",
+    "guarantee": "[bold red]open[/]    ",
+}
 
 
 def doctor(home: HomeOption = None, json_path: JsonOption = None) -> None:

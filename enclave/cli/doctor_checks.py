@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from enclave.audit.ledger_clock import STEP_S
+from enclave.cli.doctor_ledger import off_host_witness
 from enclave.cli.settings_table import check_settings
 from enclave.core.errors import EnclaveError
 from enclave.hub.proxy import find_node, find_proxy_script
@@ -25,10 +27,14 @@ from enclave.hub.settings import HubSettings
 from enclave.runtime.home import DEFAULT_BASE_UID, Home
 from enclave.sandbox.installation import find_bwrap, find_installation
 from enclave.sandbox.settings import LauncherSettings
+from enclave.wire.client import WireClient
+from enclave.wire.messages.audit import State
+from enclave.wire.messages.watch import AskWatchState, WatchState
 
-Level = Literal["required", "recommended", "optional"]
+Level = Literal["required", "recommended", "optional", "guarantee"]
 SYSCTLS: Final = Path("/proc/sys")
 _FREE_BYTES: Final = 2 * 1024**3
+_WATCH_LATE_S: Final = 120
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -223,6 +229,20 @@ def clock(_home: Home) -> Finding:
     return Finding(state != _TIME_ERROR, "synchronised" if state != _TIME_ERROR else "not synchronised")
 
 
+def ledger_clock(home: Home) -> Finding:
+    """Whether this machine's clock is behind what the running ledger has already written."""
+    client = WireClient(home.socket("auditd"), timeout_s=2.0)
+    try:
+        behind = float(client.call(State()).behind_s)
+    except EnclaveError:
+        return Finding(True, "the ledger does not run")
+    finally:
+        client.close()
+    return Finding(
+        behind <= STEP_S, f"{behind:.0f} s behind the ledger" if behind > STEP_S else "not behind the ledger"
+    )
+
+
 def fips(_home: Home) -> Finding:
     """Whether the kernel and OpenSSL run in FIPS mode; the wheel of `cryptography` cannot enable it itself."""
     from cryptography.hazmat.backends.openssl import backend
@@ -233,12 +253,55 @@ def fips(_home: Home) -> Finding:
     return Finding(kernel and provider, f"kernel {'on' if kernel else 'off'}, OpenSSL {'on' if provider else 'off'}")
 
 
+def _watch_state(home: Home) -> WatchState | None:
+    """What the watch says, None where no enclave runs."""
+    if not _running(home):
+        return None
+    client = WireClient(home.socket("watchd"), timeout_s=10.0)
+    try:
+        state: WatchState = client.call(AskWatchState())
+    finally:
+        client.close()
+    return state
+
+
+def alerts(home: Home) -> Finding:
+    """Whether the watch looks at the ledger, its receivers take alerts, and nobody left a grave one lying."""
+    state = _watch_state(home)
+    if state is None:
+        return Finding(True, "not running")
+    if not 0 <= state.looked_s <= _WATCH_LATE_S:
+        return Finding(False, "the watch does not reach the ledger")
+    if state.failing_rules:
+        return Finding(False, f"rules that cannot be evaluated: {', '.join(state.failing_rules)}")
+    if state.failing:
+        return Finding(False, f"waiting to be sent: {', '.join(state.failing)}")
+    grave = state.open_alerts.get("high", 0) + state.open_alerts.get("critical", 0)
+    return Finding(not grave, f"{grave} high or critical ones open, {sum(state.open_alerts.values())} in all")
+
+
+def reviews(home: Home) -> Finding:
+    """Whether auditors signed off the weeks that are over."""
+    state = _watch_state(home)
+    if state is None:
+        return Finding(True, "not running")
+    if state.unsigned_weeks < 0:
+        return Finding(False, "the ledger does not answer")
+    late = state.unsigned_weeks
+    return Finding(not late, f"{late} weeks unsigned, since {state.oldest_unsigned}" if late else "all signed")
+
+
 def cgroups(_home: Home) -> Finding:
     """What bounds memory and processes of kernels, as the launcher itself finds it."""
     from enclave.sandbox.cgroups import detect
 
     backend = detect().backend
     return Finding(backend != "rlimits", backend)
+
+
+def ledger_elsewhere(home: Home) -> Finding:
+    """Somebody off this machine who remembers the ledger."""
+    return Finding(*off_host_witness(home))
 
 
 def _command(*names: str) -> Callable[[Home], Finding]:
@@ -280,6 +343,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("disk-space", "recommended", disk_space, "a full disk stops the ledger, and with it every act", "free some"),
     Check("open-files", "recommended", open_files, "fewer people and objects at a time", "raise LimitNOFILE to 4096"),
     Check("swap", "recommended", swap, "decrypted bytes may land on a disk", "swapoff, or encrypt the swap"),
+    Check("clock-skew", "required", ledger_clock, "leases are refused", "set the clock right, or wait until it is"),
     Check("clock", "recommended", clock, "times in the ledger may be wrong", "run a time service such as chrony"),
     Check(
         "fips",
@@ -288,7 +352,16 @@ CHECKS: Final[tuple[Check, ...]] = (
         "no claim of FIPS 140 validated cryptography",
         "use a FIPS-enabled OpenSSL and kernel",
     ),
+    Check("alerts", "recommended", alerts, "what is wrong goes unseen", "enclave audit alerts list"),
+    Check("reviews", "recommended", reviews, "nobody vouches for these weeks", "enclave audit review list"),
     Check("cgroups", "recommended", cgroups, "limits of kernels rest on rlimits alone", "boot with unified cgroups"),
+    Check(
+        "off-host-witness",
+        "guarantee",
+        ledger_elsewhere,
+        "who owns this machine can write the ledger anew and nobody notices",
+        "run `enclave audit witness serve` on another machine and name it in [copies]; see docs/settings.md",
+    ),
     Check(
         "chromium",
         "optional",

@@ -15,7 +15,7 @@ from enclave.cli.session import read_token
 from enclave.core.errors import ConflictError, DeniedError, UnavailableError
 from enclave.disclosure.findings import Judged, highest_verdict
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages import airlock as messages
 from enclave.wire.messages.schema import to_json
 
@@ -150,11 +150,7 @@ def _fetch(home: Home, message: messages.Deliver, fd: int) -> messages.DeliveryR
 
 
 def _ask(home: Home, message: Any) -> Any:
-    client = WireClient(home.socket("airlockd"), timeout_s=30)
-    try:
-        return client.call(message)
-    finally:
-        client.close()
+    return call_once(home.socket("airlockd"), message)
 
 
 def _as_json(path: Path, judged: Judged) -> dict[str, Any]:

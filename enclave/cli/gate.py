@@ -17,19 +17,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="enclave-gate", description=__doc__)
     parser.add_argument("--listen", type=Path, required=True, help="socket for the proxy")
     parser.add_argument("--server", type=Path, required=True, help="socket of the single-user server")
+    parser.add_argument("--server-uid", type=int, required=True, help="the owner that this socket must have")
     parser.add_argument("--hub", required=True, help="the Hub's API, http://127.0.0.1:8001/hub/api")
     parser.add_argument("--hub-listen", type=Path, required=True, help="socket that the server sees as its Hub")
     parser.add_argument("--base-url", required=True, help="/user/NAME/")
     parser.add_argument("--person", required=True)
+    parser.add_argument("--keep", type=Path, required=True, help="socket that seals the code folder")
     parser.add_argument("--audit", type=Path, required=True, help="the ledger's socket")
     given = parser.parse_args()
     options = GateOptions(
         listen=given.listen,
         server=given.server,
+        server_uid=given.server_uid,
         hub_api=given.hub,
         hub_listen=given.hub_listen,
         base_url=given.base_url,
         person=given.person,
+        keep=given.keep,
         audit=given.audit,
     )
     try:

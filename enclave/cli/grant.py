@@ -1,67 +1,97 @@
-"""``enclave grant``: who may open what, until when, as it follows from members, releases and certificates."""
+"""``enclave grant``: who of a project may open a version, until when."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated
 
 import typer
 
-from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
-from enclave.cli.project import ask_registry, token_of
+from enclave.cli.output import HomeOption, JsonOption, ReasonOption, home_of, words, write_json
+from enclave.cli.project import ask_registry
+from enclave.cli.session import read_token
+from enclave.core.ids import VersionName
 from enclave.runtime.home import Home
 from enclave.wire.messages import registry
+from enclave.wire.messages.schema import to_json
 
-app = typer.Typer(no_args_is_help=True, help="Who may open what, until when.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Who may open what, until when.",
+    epilog="A release grants its version to the members of then; who joins later needs a grant of their own.",
+)
+GrantId = Annotated[str, typer.Argument(metavar="ID")]
 
 
-@app.callback()
-def _group() -> None:
-    """Who may open what, until when."""
+@app.command()
+def add(
+    person: str,
+    version: str = typer.Argument(metavar="NAME@V"),
+    project: str = typer.Option(..., help="The project that the person works in."),
+    until: str = typer.Option("", help="When it ends (RFC 3339, or a day); default: with the certificate."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Ask for a grant for a member of a project (data steward); an honest broker approves it."""
+    at, name = home_of(home), VersionName.parse(version)
+    message = registry.RequestGrant(
+        token=read_token(at),
+        dataset=name.dataset,
+        version=name.version,
+        project=project,
+        person=person,
+        until=f"{until}T00:00:00Z" if len(until) == len("2026-11-22") else until,
+    )
+    _tell(ask_registry(at, message), json_path)
+
+
+@app.command()
+def approve(grant: GrantId, reason: ReasonOption, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Approve a grant (honest broker)."""
+    _decide(home_of(home), grant, approve=True, reason=reason, json_path=json_path)
+
+
+@app.command()
+def refuse(grant: GrantId, reason: ReasonOption, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Refuse a grant (honest broker)."""
+    _decide(home_of(home), grant, approve=False, reason=reason, json_path=json_path)
+
+
+@app.command()
+def revoke(grant: GrantId, reason: ReasonOption, home: HomeOption = None, json_path: JsonOption = None) -> None:
+    """Take a grant away (data steward or honest broker); lease and kernel end within seconds."""
+    at = home_of(home)
+    _tell(ask_registry(at, registry.RevokeGrant(token=read_token(at), id=grant, reason=reason)), json_path)
 
 
 @app.command("list")
 def list_grants(
-    project: str = typer.Option("", help="Only this project."), home: HomeOption = None, json_path: JsonOption = None
+    project: str = typer.Option("", help="Only of this project."), home: HomeOption = None, json_path: JsonOption = None
 ) -> None:
-    """List every person with every version that is released to one of their projects."""
+    """List all grants, newest first, and whether each opens its version now."""
     at = home_of(home)
-    found = [one for release in _approved(at) if project in ("", release.project) for one in _grants(at, release)]
+    found = ask_registry(at, registry.ListGrants(token=read_token(at), project=project or None))
     if json_path is not None:
-        write_json({"grants": found}, json_path)
+        write_json(to_json(found), json_path)
         return
-    for one in found:
-        words().print(
-            f"{one['person']}  {one['dataset']}@{one['version']} in {one['project']} ({one['project_state']}), "
-            f"certificate {one['certificate_state']} until {one['until']}",
-            markup=False,
-        )
-    if not found:
-        words().print("Nobody may open anything yet.")
+    for one in found.grants:
+        _tell(one, None)
+    if not found.grants:
+        words().print("Nobody was granted anything yet.")
 
 
-def _approved(home: Home) -> list[registry.Release]:
-    releases = ask_registry(home, registry.ListReleases(token=token_of(home))).releases
-    return [one for one in releases if one.state == "approved"]
+def _decide(home: Home, grant: str, *, approve: bool, reason: str, json_path: str | None) -> None:
+    message = registry.DecideGrant(token=read_token(home), id=grant, approve=approve, reason=reason)
+    _tell(ask_registry(home, message), json_path)
 
 
-def _grants(home: Home, release: registry.Release) -> list[dict[str, Any]]:
-    token = token_of(home)
-    project = ask_registry(home, registry.ShowProject(token=token, name=release.project))
-    versions = ask_registry(home, registry.ListVersions(token=token, dataset=release.dataset)).versions
-    version = next(one for one in versions if one.version == release.version)
-    certificate = ask_registry(home, registry.ShowDetermination(token=token, id=version.certificate or ""))
-    return [
-        {
-            "person": person,
-            "role": role,
-            "project": project.name,
-            "project_state": project.state,
-            "dataset": release.dataset,
-            "version": release.version,
-            "certificate": certificate.id,
-            "certificate_state": certificate.state,
-            "until": json.loads(certificate.text)["expires"],
-        }
-        for person, role in project.members.items()
-    ]
+def _tell(grant: registry.Grant, json_path: str | None) -> None:
+    if json_path is not None:
+        write_json(to_json(grant), json_path)
+        return
+    now = "opens" if grant.opens == "ok" else f"does not open: {grant.opens.replace('_', ' ')}"
+    by = f", decided by {grant.decided_by}" if grant.decided_by else ""
+    words().print(
+        f"{grant.id}  {grant.person}: {grant.dataset}@{grant.version} in {grant.project}, {grant.state}"
+        f"{f' until {grant.until}' if grant.until else ''}; {now} (requested by {grant.requested_by}{by})",
+        markup=False,
+    )

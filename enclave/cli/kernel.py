@@ -15,7 +15,7 @@ import typer
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
 from enclave.core.errors import EnclaveError, NotFoundError
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages import launcher
 
 app = typer.Typer(no_args_is_help=True, help="Run notebooks in sandboxed kernels; list and end kernels.")
@@ -47,16 +47,19 @@ def run(
     output: Annotated[Path, typer.Option(help="Where the executed notebook goes.")],
     home: HomeOption = None,
     timeout_s: Annotated[int, typer.Option("--timeout", help="Longest time of one cell in seconds.")] = 3600,
+    environment: Annotated[
+        str, typer.Option(metavar="NAME@V", help="The package set (`enclave env list`); without it the project's.")
+    ] = "",
 ) -> None:
     """Run NOTEBOOK in a kernel of your own; every cell is recorded. Exit 3 when a cell failed."""
     if not notebook.is_file():
         raise NotFoundError(f"notebook {notebook}: wanted a file, got none")
     with person_socket(home_of(home)) as socket:
-        execute(notebook, output, socket=socket, project=project, timeout_s=timeout_s)
+        execute(notebook, output, socket=socket, project=project, timeout_s=timeout_s, environment=environment)
     words().print(f"Wrote {output}.")
 
 
-def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout_s: int) -> None:
+def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout_s: int, environment: str = "") -> None:
     """Runs all cells; ``output`` is written in any case. Raises ``CellFailedError``."""
     import nbformat
     from jupyter_client.manager import AsyncKernelManager
@@ -65,7 +68,11 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
 
     from enclave.server.kernelspecs import KERNEL_NAME, EnclaveKernelSpecManager
 
-    os.environ |= {"ENCLAVE_LAUNCHER_SOCKET": str(socket), "ENCLAVE_PROJECT": project}
+    os.environ |= {
+        "ENCLAVE_LAUNCHER_SOCKET": str(socket),
+        "ENCLAVE_PROJECT": project,
+        "ENCLAVE_ENVIRONMENT": environment,
+    }
     document: Any = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=EnclaveKernelSpecManager())
     client = NotebookClient(document, km=manager, kernel_name=KERNEL_NAME, timeout=timeout_s)
@@ -83,24 +90,41 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
 
 @app.command("list")
 def list_kernels(home: HomeOption = None, json_path: JsonOption = None) -> None:
-    """Your running kernels; an operator sees everybody's."""
+    """Your kernels; an operator or a data steward sees everybody's."""
     with person_socket(home_of(home)) as socket:
-        kernels = WireClient(socket).call(launcher.ListOwnKernels()).kernels
+        kernels = call_once(socket, launcher.ListOwnKernels()).kernels
     if json_path:
         write_json([dataclasses.asdict(one) for one in kernels], json_path)
         return
     for one in kernels:
-        words().print(f"{one.kernel}  {one.person}  {one.project}  uid {one.host_uid}  since {one.started}")
+        line = f"{one.kernel}  {one.person}  {one.project}  uid {one.host_uid}  since {one.started}  {one.state}"
+        words().print(line, markup=False)
     words().print(f"{len(kernels)} kernels")
 
 
 @app.command()
-def kill(kernel: Annotated[str, typer.Argument(help="The kernel's id.")], home: HomeOption = None) -> None:
-    """End one of your kernels; an operator may end anybody's."""
+def kill(
+    kernel: Annotated[str, typer.Argument(help="The kernel's id.")],
+    ticket: Annotated[
+        str | None, typer.Option("--ticket", metavar="ID", help="Ending another's: what asks for it.")
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """End one of your kernels; an operator may end anybody's, a frozen one only an operator or a data steward."""
     with person_socket(home_of(home)) as socket:
-        client = WireClient(socket)
-        known = {one.kernel for one in client.call(launcher.ListOwnKernels()).kernels}
-        if kernel not in known:
-            raise NotFoundError("kernel: wanted one of yours that runs, got another id; see `enclave kernel list`")
-        client.call(launcher.StopKernel(kernel=kernel))
+        _check_known(kernel, socket)
+        call_once(socket, launcher.StopKernel(kernel=kernel, ticket=ticket))
     words().print("Ended.")
+
+
+@app.command()
+def freeze(kernel: Annotated[str, typer.Argument(help="The kernel's id.")], home: HomeOption = None) -> None:
+    """Stop a kernel for good and keep what it has (operator or data steward); `kill` ends it."""
+    with person_socket(home_of(home)) as socket:
+        call_once(socket, launcher.FreezeKernel(kernel=kernel))
+    words().print("Frozen.")
+
+
+def _check_known(kernel: str, socket: Path) -> None:
+    if kernel not in {one.kernel for one in call_once(socket, launcher.ListOwnKernels()).kernels}:
+        raise NotFoundError("kernel: wanted one of yours that runs, got another id; see `enclave kernel list`")

@@ -15,7 +15,7 @@ from enclave.cli.session import Session, forget_session, read_session, write_ses
 from enclave.core.errors import DeniedError, UnavailableError
 from enclave.hub.secrets_files import CLI_CLIENT, read_hub_secret
 from enclave.hub.settings import HubSettings
-from enclave.identity.authorization import exchange, new_attempt
+from enclave.identity.authorization import end_token, exchange, new_attempt
 from enclave.identity.hub import HubIdentity
 
 WAIT_S = 300.0
@@ -47,19 +47,22 @@ def login(
 
 
 def logout(home: HomeOption = None) -> None:
-    """Forget the sign-in of this shell.
-
-    Its token is not revoked at the Hub: it acts for a role and may not manage tokens. It ends by itself.
-    """
+    """Forget the sign-in of this shell, and end its token at the Hub."""
     place = home_of(home)
-    if not forget_session(place):
+    token = forget_session(place)
+    if token is None:
         words().print("This shell was not signed in.")
         return
-    hours = place.settings(HubSettings, section="hub").session_hours
-    words().print(
-        "Signed out of this shell: the token is deleted here. The Hub cannot be told to revoke it; "
-        f"a copy of it would count until {hours} hours after the sign-in."
-    )
+    settings = place.settings(HubSettings, section="hub")
+    try:
+        ended = end_token(settings.api_url, token=token)
+    except UnavailableError:
+        words().print(
+            "Signed out of this shell: the token is deleted here. The Hub did not answer; "
+            f"a copy of the token would count until {settings.session_hours} hours after the sign-in."
+        )
+        return
+    words().print(f"Signed out{'; the token has ended' if ended else '; the token had ended before'}.")
 
 
 def whoami(home: HomeOption = None, json_path: JsonOption = None) -> None:

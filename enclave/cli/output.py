@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from enclave.core.errors import EnclaveError, UnavailableError
+from enclave.core.ids import check_ticket
 from enclave.runtime.home import Home, home_from
 
 HomeOption = Annotated[
@@ -22,6 +23,14 @@ HomeOption = Annotated[
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="PATH", help="Write the result as JSON to PATH; - is standard output."),
+]
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why.")]
+TicketOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ticket", envvar="ENCLAVE_TICKET", metavar="ID", help="The ticket that asks for it; acts without are told."
+    ),
 ]
 
 _FAMILY_WORDS = {
@@ -46,15 +55,20 @@ def write_json(value: Any, path: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    target = Path(path).absolute()
-    part = target.parent / f".enclave-json.{os.getpid()}.part"
+    write_file(Path(path), text.encode("utf-8"), named="--json ")
+
+
+def write_file(path: Path, data: bytes, *, named: str = "") -> None:
+    """Makes or replaces a file that the person named (by an option), whole or not at all; ``UnavailableError``."""
+    target = path.absolute()
+    part = target.parent / f".enclave-write.{os.getpid()}.part"
     try:
-        part.write_text(text, "utf-8")
+        part.write_bytes(data)
         part.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):  # where no file could be made there is none to remove
             part.unlink()
-        raise UnavailableError(f"--json {path}: wanted a file to write, got {error.strerror}; choose another") from None
+        raise UnavailableError(f"{named}{path}: wanted a file to write, got {error.strerror}; choose another") from None
 
 
 def home_of(option: Path | None) -> Home:
@@ -62,6 +76,14 @@ def home_of(option: Path | None) -> Home:
     home = home_from(option)
     home.check_format()
     return home
+
+
+def ticket_of(option: str | None) -> str | None:
+    """The ticket of an administrative act; without one says that auditors will see it."""
+    if option:
+        return check_ticket(option)
+    words().print("No --ticket was named: auditors will see an administrative act without one.")
+    return None
 
 
 def tell_error(error: EnclaveError) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from enclave.cli.output import words
 
 _EVERY_S = 5.0
+_REDRAW_S = 0.1
 
 
 class Progress:
@@ -33,6 +34,7 @@ class Progress:
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
                 console=console,
+                auto_refresh=False,  # by a thread, beside which a job may not fork
             )
 
     def __enter__(self) -> Self:
@@ -62,6 +64,9 @@ class Progress:
         if self._bar is not None:
             shown = f"{rate:.0f} files/s" if rate else ""
             self._bar.update(self._task, completed=done, total=total, rate=shown)
+            if done == total or now - self._told > _REDRAW_S:
+                self._told = now
+                self._bar.refresh()
         elif done == total or done * 10 // max(1, total) > self._tenth or now - self._told > _EVERY_S:
             self._tenth, self._told = done * 10 // max(1, total), now
             left = round((total - done) / rate, 1) if rate else None

@@ -6,9 +6,10 @@ from typing import Any
 
 import typer
 
-from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.cli.output import HomeOption, JsonOption, TicketOption, home_of, ticket_of, words, write_json
+from enclave.cli.session import read_token
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import call_once
 from enclave.wire.messages import registry
 from enclave.wire.messages.schema import to_json
 
@@ -19,18 +20,7 @@ app.add_typer(member, name="member")
 
 def ask_registry(home: Home, message: Any) -> Any:
     """One answer of registryd; raises what it raised."""
-    client = WireClient(home.socket("registryd"))
-    try:
-        return client.call(message)
-    finally:
-        client.close()
-
-
-def token_of(home: Home) -> str:
-    """The signed-in person's token; raises ``DeniedError`` when nobody is."""
-    from enclave.cli.session import read_token
-
-    return read_token(home)
+    return call_once(home.socket("registryd"), message)
 
 
 @app.command()
@@ -38,12 +28,15 @@ def create(
     name: str,
     title: str = typer.Option(..., help="What people call it."),
     purpose: str = typer.Option(..., help="What its data are used for."),
+    ticket: TicketOption = None,
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Create a project (data steward)."""
     at = home_of(home)
-    message = registry.CreateProject(token=token_of(at), name=name, title=title, purpose=purpose)
+    message = registry.CreateProject(
+        token=read_token(at), name=name, title=title, purpose=purpose, ticket=ticket_of(ticket)
+    )
     _tell(ask_registry(at, message), json_path)
 
 
@@ -51,14 +44,14 @@ def create(
 def show(name: str, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Show a project and its members."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.ShowProject(token=token_of(at), name=name)), json_path)
+    _tell(ask_registry(at, registry.ShowProject(token=read_token(at), name=name)), json_path)
 
 
 @app.command()
-def close(name: str, home: HomeOption = None, json_path: JsonOption = None) -> None:
+def close(name: str, ticket: TicketOption = None, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Close a project (data steward); everything opened in it ends."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.CloseProject(token=token_of(at), name=name)), json_path)
+    _tell(ask_registry(at, registry.CloseProject(token=read_token(at), name=name, ticket=ticket_of(ticket))), json_path)
 
 
 @member.command("add")
@@ -66,20 +59,28 @@ def member_add(
     name: str,
     person: str,
     role: str = typer.Option("researcher", help="The role in the project."),
+    ticket: TicketOption = None,
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Add a person to a project (data steward, not for themselves)."""
     at = home_of(home)
-    message = registry.AddMember(token=token_of(at), name=name, person=person, role=role)
+    message = registry.AddMember(token=read_token(at), name=name, person=person, role=role, ticket=ticket_of(ticket))
     _tell(ask_registry(at, message), json_path)
 
 
 @member.command("remove")
-def member_remove(name: str, person: str, home: HomeOption = None, json_path: JsonOption = None) -> None:
+def member_remove(
+    name: str, person: str, ticket: TicketOption = None, home: HomeOption = None, json_path: JsonOption = None
+) -> None:
     """Remove a person from a project (data steward)."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.RemoveMember(token=token_of(at), name=name, person=person)), json_path)
+    _tell(
+        ask_registry(
+            at, registry.RemoveMember(token=read_token(at), name=name, person=person, ticket=ticket_of(ticket))
+        ),
+        json_path,
+    )
 
 
 def _tell(project: registry.Project, json_path: str | None) -> None:

@@ -1,37 +1,37 @@
-"""``enclave-registryd``: catalogue, determinations, releases and projects as a process."""
+"""``enclave-registryd``: catalogue, determinations, releases, grants and projects as a process."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
-from enclave.cli.output import tell_error
-from enclave.core.errors import EnclaveError
+from enclave.cli.daemon import hub_resolver, run_daemon
+from enclave.core.errors import InvalidError
 from enclave.hub.settings import HubSettings
-from enclave.identity.hub import HubIdentity
 from enclave.registry.daemon import RegistryDaemon
 from enclave.registry.settings import RegistrySettings
-from enclave.runtime.daemon import run_until_signal
-from enclave.runtime.home import home_from
+from enclave.runtime.home import Home
 from enclave.runtime.log import Log
+
+
+def make(home: Home, log: Log) -> RegistryDaemon:
+    """The registry over ``home``."""
+    settings = home.settings(RegistrySettings, section="registry")
+    hub = home.settings(HubSettings, section="hub")
+    check_no_demo_keys(settings, hub)
+    return RegistryDaemon(home, resolve=hub_resolver(home), log=log, settings=settings, origin=hub.url)
+
+
+def check_no_demo_keys(settings: RegistrySettings, hub: HubSettings) -> None:
+    """Raises ``InvalidError`` where real people sign in and a demonstration's key would count."""
+    if settings.allow_demo_keys and not hub.embedded_idp:
+        raise InvalidError(
+            "settings: wanted no [registry] allow_demo_keys beside an identity provider of real people, got both; "
+            "take allow_demo_keys out",
+            code="demo_keys_in_production",
+        )
 
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="enclave-registryd", description="Keeps who may open what, and why.")
-    parser.add_argument("--home", type=Path, default=None)
-    options = parser.parse_args()
-    try:
-        home = home_from(options.home)
-        log = Log("registryd")
-        identity = HubIdentity(home.settings(HubSettings, section="hub").api_url)
-        settings = home.settings(RegistrySettings, section="registry")
-        daemon = RegistryDaemon(home, resolve=identity.resolve, log=log, settings=settings)
-        daemon.start()
-    except EnclaveError as error:
-        sys.exit(tell_error(error))
-    run_until_signal(log, close=daemon.close)
+    run_daemon("registryd", what="Keeps who may open what, and why.", make=make)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
-from enclave.cli.project import token_of
+from enclave.cli.session import read_token
 from enclave.core.errors import InvalidError
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import call_once
 from enclave.wire.messages import vault
 from enclave.wire.messages.schema import to_json
 
@@ -33,7 +33,7 @@ def request(
     """Ask to learn who is behind up to 50 pseudonyms (data steward, honest broker)."""
     at = home_of(home)
     message = vault.RequestBreakGlass(
-        token=token_of(at),
+        token=read_token(at),
         dataset=dataset,
         subjects=tuple(one for given in (*subjects, *(more or ())) for one in _pseudonyms(given)),
         reason=reason,
@@ -48,14 +48,43 @@ def approve(
 ) -> None:
     """Approve a request of somebody else (honest broker, data steward, operator); two open it."""
     at = home_of(home)
-    _tell(_ask(at, vault.ApproveBreakGlass(token=token_of(at), id=request_id)), json_path)
+    _tell(_ask(at, vault.ApproveBreakGlass(token=read_token(at), id=request_id)), json_path)
+
+
+@app.command()
+def refuse(
+    request_id: str = typer.Argument(metavar="ID"),
+    reason: str = typer.Option(..., help="Why not."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Refuse a request of somebody else (honest broker, data steward, operator); one refusal ends it."""
+    at = home_of(home)
+    _tell(_ask(at, vault.RefuseBreakGlass(token=read_token(at), id=request_id, reason=reason)), json_path)
+
+
+@app.command()
+def alarms(
+    acknowledge: str = typer.Option("", metavar="ID", help="Say that you have seen this one."),
+    home: HomeOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Show the alarms that you have not acknowledged (auditor, data steward)."""
+    at = home_of(home)
+    if acknowledge:
+        _ask(at, vault.AcknowledgeAlarm(token=read_token(at), id=acknowledge))
+    found = _ask(at, vault.ListAlarms(token=read_token(at)))
+    if json_path is not None:
+        write_json(to_json(found), json_path)
+    for one in found.alarms:
+        words().print(f"{one.id}  {one.at}  {one.stage} by {one.actor}: {one.reason} × {one.times}", markup=False)
 
 
 @app.command()
 def show(request_id: str = typer.Argument(metavar="ID"), home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Show the originals to the requester: while it is open, a few times, each one an alarm."""
     at = home_of(home)
-    found: vault.Revealed = _ask(at, vault.ShowBreakGlass(token=token_of(at), id=request_id))
+    found: vault.Revealed = _ask(at, vault.ShowBreakGlass(token=read_token(at), id=request_id))
     if json_path is not None:
         write_json(to_json(found), json_path)
     else:
@@ -73,14 +102,14 @@ def review(
 ) -> None:
     """Close a request that is spent or over, with a finding (auditor without a part in it)."""
     at = home_of(home)
-    _tell(_ask(at, vault.ReviewBreakGlass(token=token_of(at), id=request_id, finding=finding)), json_path)
+    _tell(_ask(at, vault.ReviewBreakGlass(token=read_token(at), id=request_id, finding=finding)), json_path)
 
 
 @app.command("list")
 def list_requests(home: HomeOption = None, json_path: JsonOption = None) -> None:
     """List all requests, newest first (data steward, honest broker, operator, auditor)."""
     at = home_of(home)
-    found = _ask(at, vault.ListBreakGlass(token=token_of(at)))
+    found = _ask(at, vault.ListBreakGlass(token=read_token(at)))
     if json_path is not None:
         write_json(to_json(found), json_path)
         return
@@ -104,11 +133,7 @@ def _pseudonyms(given: str) -> list[str]:
 
 
 def _ask(home: Home, message: Any) -> Any:
-    client = WireClient(home.socket("vaultd"), timeout_s=30)
-    try:
-        return client.call(message)
-    finally:
-        client.close()
+    return call_once(home.socket("vaultd"), message)
 
 
 def _tell(found: vault.BreakGlass, json_path: str | None) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
+from enclave.cli.session import read_token
 from enclave.core.errors import ConflictError, UnavailableError
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages.reports import ListRuns, ReportRun, RunNow, ShowPage
 from enclave.wire.messages.schema import to_json
 
@@ -26,7 +27,7 @@ app = typer.Typer(
 def list_runs(home: HomeOption = None, json_path: JsonOption = None) -> None:
     """List the runs that you may see, newest first."""
     place = home_of(home)
-    runs = _ask(place, ListRuns(token=_token(place))).runs
+    runs = _ask(place, ListRuns(token=read_token(place))).runs
     if json_path is not None:
         write_json({"runs": [to_json(run) for run in runs]}, json_path)
         return
@@ -44,7 +45,7 @@ def run(
 ) -> None:
     """Run an entry of the schedule now (data steward or honest broker)."""
     place = home_of(home)
-    queued = _ask(place, RunNow(token=_token(place), entry=entry))
+    queued = _ask(place, RunNow(token=read_token(place), entry=entry))
     if json_path is not None:
         write_json(to_json(queued), json_path)
         return
@@ -62,7 +63,7 @@ def show(
     place = home_of(home)
     client = WireClient(place.socket("reportd"), timeout_s=30.0)
     try:
-        page, (fd,) = client.call_with_descriptors(ShowPage(token=_token(place), id=run_id), max_descriptors=1)
+        page, (fd,) = client.call_with_descriptors(ShowPage(token=read_token(place), id=run_id), max_descriptors=1)
     finally:
         client.close()
     with os.fdopen(fd, "rb") as source:
@@ -85,17 +86,7 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 def _ask(home: Home, message: Any) -> Any:
-    client = WireClient(home.socket("reportd"))
-    try:
-        return client.call(message)
-    finally:
-        client.close()
-
-
-def _token(home: Home) -> str:
-    from enclave.cli.session import read_token
-
-    return read_token(home)
+    return call_once(home.socket("reportd"), message)
 
 
 def _line(run: ReportRun) -> str:

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
-from enclave.cli.output import tell_error
-from enclave.core.errors import EnclaveError
-from enclave.hub.settings import HubSettings
-from enclave.identity.hub import HubIdentity
+from enclave.cli.daemon import hub_resolver, run_daemon
 from enclave.reports.daemon import ReportDaemon
-from enclave.runtime.daemon import run_until_signal
-from enclave.runtime.home import home_from
-from enclave.runtime.log import Log
 
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="enclave-reportd", description="Runs scheduled reports in sandboxed kernels.")
-    parser.add_argument("--home", type=Path, default=None)
-    options = parser.parse_args()
-    try:
-        home = home_from(options.home)
-        log = Log("reportd")
-        identity = HubIdentity(home.settings(HubSettings, section="hub").api_url)
-        daemon = ReportDaemon(home, resolve=identity.resolve, log=log)
-        daemon.start()
-    except EnclaveError as error:
-        sys.exit(tell_error(error))
-    run_until_signal(log, close=daemon.close)
+    run_daemon(
+        "reportd",
+        what="Runs scheduled reports in sandboxed kernels.",
+        make=lambda home, log: ReportDaemon(home, resolve=hub_resolver(home), log=log),
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enclave.cli.output import JsonOption, words, write_json
+from enclave.cli.output import JsonOption, words, write_file, write_json
 from enclave.core.errors import EnclaveError, UnavailableError
 
 if TYPE_CHECKING:
     from enclave.risk.assessment import Assessment
+    from enclave.risk.engine import Alternative, Anonymised
 
 app = typer.Typer(no_args_is_help=True, help="Measure and lower re-identification risk, stand-alone.")
 
@@ -31,8 +33,8 @@ def assess(table: Path, config: ConfigOption, json_path: JsonOption = None, html
     settings = load_config(config)
     found = measure(read_table(table), settings)
     if html is not None:
-        _write_whole(html, assessment_page(found, k=settings.model.k).encode())
-    _tell(found.to_json(), json_path, summary=_one_line(found))
+        write_file(html, assessment_page(found, k=settings.model.k).encode())
+    _tell(found.to_json(), json_path, summary=_one_line(found) + _notes(found))
 
 
 @app.command()
@@ -40,15 +42,16 @@ def anonymise(
     table: Path,
     config: ConfigOption,
     output: Path = typer.Option(..., "--output", help="The Parquet file to write."),
+    alternatives: bool = typer.Option(False, "--alternatives", help="Also say what it would cost to keep more rows."),
     json_path: JsonOption = None,
 ) -> None:
     """Generalise and suppress TABLE until it holds the model, at the least cost."""
     from enclave.risk.engine import anonymise as lower
-    from enclave.risk.engine import load_config, read_table
+    from enclave.risk.engine import fewer_left_out, load_config, read_table
 
-    settings = load_config(config)
+    settings, rows = load_config(config), read_table(table)
     try:
-        found = lower(read_table(table), settings)
+        found = lower(rows, settings)
     except EnclaveError as error:
         if error.code == "not_feasible" and json_path is not None:
             write_json({"node": None, "metric_value": None, "suppressed": None, "optimal": False}, json_path)
@@ -63,25 +66,77 @@ def anonymise(
         "nodes_total": found.nodes_total,
         "nodes_evaluated": found.nodes_evaluated,
         "optimal": found.optimal,
+        "recoding": "local" if found.passes else "full_domain",
+        "passes": list(found.passes),
     }
-    before, after = _one_line(found.assessment_before), _one_line(found.assessment_after)
-    _tell(result, json_path, summary=f"before: {before}\nafter:  {after}; {found.suppressed} rows left out")
+    others = fewer_left_out(rows, settings, found) if alternatives else ()
+    result["alternatives"] = [dataclasses.asdict(one) for one in others]
+    _tell(result, json_path, summary=_summary(found, others))
 
 
 @app.command()
-def compare(old: Path, new: Path, config: ConfigOption, json_path: JsonOption = None) -> None:
-    """Measure two tables by the same configuration and say what changed."""
+def compare(
+    old: Path,
+    new: Path,
+    config: ConfigOption,
+    seen: Annotated[
+        list[Path] | None, typer.Option("--seen", help="Another release that the same person can see; repeatable.")
+    ] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Measure two tables by the same configuration: what changed, what breaks, and what they tell together."""
     from enclave.risk.engine import assess as measure
-    from enclave.risk.engine import load_config, read_table
+    from enclave.risk.engine import compose, load_config, read_table
 
     settings = load_config(config)
-    first, second = measure(read_table(old), settings), measure(read_table(new), settings)
+    tables = (read_table(old), read_table(new))
+    first, second = (measure(table, settings) for table in tables)
     names = ("records", "subjects", "classes", "k", "unique_records", "sample_uniqueness", "marketer")
     change = {name: _difference(getattr(first, name), getattr(second, name)) for name in names}
     change["prosecutor_average"] = _difference(first.prosecutor.average, second.prosecutor.average)
     change["share_at_risk"] = _difference(first.prosecutor.share_at_risk, second.prosecutor.share_at_risk)
-    result = {"old": first.to_json(), "new": second.to_json(), "change": change}
-    _tell(result, json_path, summary=f"old: {_one_line(first)}\nnew: {_one_line(second)}")
+    result: dict[str, Any] = {"old": first.to_json(), "new": second.to_json(), "change": change}
+    result["broken"] = [name for name, holds in first.holds.items() if holds and not second.holds[name]]
+    result["joint"] = None
+    if settings.subject is not None:
+        together = compose((*tables, *(read_table(path) for path in seen or ())), settings)
+        result["joint"] = dataclasses.asdict(together)
+    joint = f"\njoint: k = {result['joint']['k']}" if result["joint"] else ""
+    _tell(result, json_path, summary=f"old: {_one_line(first)}\nnew: {_one_line(second)}{joint}")
+
+
+@app.command()
+def append(table: Path, rows: Path, config: ConfigOption, json_path: JsonOption = None) -> None:
+    """Would ROWS, appended to TABLE, break its model? Ends with 3 when they do, or when only an assessment can tell."""
+    from enclave.risk.engine import load_config, read_table, stand
+
+    settings = load_config(config)
+    found = stand(read_table(table), settings).append(read_table(rows))
+    unclear = [name for name, holds in found.holds.items() if holds is None]
+    words_of = "breaks the model" if found.breaks else "needs a full assessment" if unclear else "holds the model"
+    _tell(
+        dataclasses.asdict(found),
+        json_path,
+        summary=f"with {found.rows} rows: {words_of}; k = {found.k}, {found.small_classes} small classes",
+    )
+    if found.breaks or unclear:
+        raise typer.Exit(3)
+
+
+def _summary(found: Anonymised, others: tuple[Alternative, ...]) -> str:
+    before, after = _one_line(found.assessment_before), _one_line(found.assessment_after)
+    told = f"before: {before}\nafter:  {after}; {found.suppressed} rows left out" + _notes(found.assessment_before)
+    if not found.optimal and not found.passes:
+        told += f"\nNote: {found.nodes_total} nodes are too many to search whole; a better one may exist."
+    for one in others:
+        told += f"\ninstead: {one.suppressed} rows left out at a cost of {one.metric_value:.6g}"
+        told += f" (here {found.metric_value:.6g})"
+    return told
+
+
+def _notes(found: Assessment) -> str:
+    """What a reader has to know about the table, a line each."""
+    return "".join(f"\nNote: {flag.replace('_', ' ').replace(':', ': ')}." for flag in found.flags)
 
 
 def _difference(old: float | None, new: float | None) -> float | None:
@@ -106,18 +161,8 @@ def _write_table(path: Path, table: Any) -> None:
     try:
         pq.write_table(table, part)
         part.replace(path)
-    except OSError as error:
-        raise UnavailableError(f"{path.name}: wanted a file to write, got {error.strerror}; choose another") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise UnavailableError(f"{path.name}: wanted a file to write, got {error.strerror}; choose another") from None
+    except OSError as error:  # Arrow puts the whole path into its words
+        what = os.strerror(error.errno) if error.errno else "a failure"
+        raise UnavailableError(f"{path.name}: wanted a file to write, got {what}; choose another") from None
     finally:
         part.unlink(missing_ok=True)

@@ -82,14 +82,23 @@ def write_session(home: Home, session: Session) -> Path:
     return path
 
 
-def forget_session(home: Home) -> bool:
-    """Removes it; says whether there was one."""
+def forget_session(home: Home) -> str | None:
+    """Removes the sign-in and returns its token, so that it can be ended; None when there was none.
+
+    Of a file of another form the token is ''.
+    """
     path = session_file(home)
     try:
-        path.unlink()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    path.unlink(missing_ok=True)
+    try:
+        return str(json.loads(text)["token"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _sign_in(got: str) -> DeniedError:

@@ -10,6 +10,9 @@ from enclave.core.settings import check_sections, parse_settings
 SECTIONS: dict[str, str] = {
     "hub": "enclave.hub.settings:HubSettings",
     "audit": "enclave.audit.daemon:AuditSettings",
+    "copies": "enclave.audit.copies:CopySettings",
+    "retention": "enclave.audit.retention:RetentionSettings",
+    "watch": "enclave.audit.alerts.settings:WatchSettings",
     "registry": "enclave.registry.settings:RegistrySettings",
     "intake": "enclave.intake.settings:IntakeSettings",
     "vault": "enclave.reidentification.settings:VaultSettings",

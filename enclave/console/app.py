@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application
 
-from enclave.console import desks, egress, releases, words
+from enclave.console import desks, egress, glass, grants, intake, oversight, releases, security_keys, words
 from enclave.console.gateway import Gateway
 from enclave.console.pages import Callback, Health, Missing, Static
 from enclave.core.secret import Secret
@@ -22,6 +22,7 @@ PREFIX: Final = "/services/console/"
 CLIENT_ID: Final = "service-console"
 ACCESS_SCOPE: Final = "access:services!service=console"
 _ID: Final = r"([0-9a-f]{32})"
+_KEY: Final = r"([0-9a-f]{2,2048})"  # the credential id that its maker chose
 _NAME: Final = r"([A-Za-z0-9._ %-]{1,400})"  # a plain base name, as the airlock takes it; a space comes as %20
 _HERE: Final = Path(__file__).parent
 
@@ -39,7 +40,8 @@ class HubPlace:
 def make_app(home: Home, *, hub: HubPlace, timeout_s: float = 90.0, log: Log) -> Application:
     """The application; it listens nowhere yet."""
     return Application(
-        [(PREFIX + path, handler, *rest) for path, handler, *rest in _routes()] + [(r".*", Missing)],
+        [(PREFIX + path, handler, *rest) for path, handler, *rest in (*_routes(), *_routes_of_keys())]
+        + [(r".*", Missing)],
         hub_auth=_hub_auth(hub),
         gateway=Gateway(home, timeout_s),
         templates=_templates(),
@@ -59,7 +61,7 @@ def _routes() -> list[tuple[Any, ...]]:
         ("", desks.Start),
         ("health", Health),
         ("oauth_callback", Callback),
-        (r"static/(htmx\.min\.js|console\.css|icon\.svg)", Static, {"path": str(_HERE / "static")}),
+        (r"static/(htmx\.min\.js|security_key\.js|console\.css|icon\.svg)", Static, {"path": str(_HERE / "static")}),
         ("egress", egress.EgressList),
         (f"egress/{_ID}", egress.EgressPage),
         (f"egress/{_ID}/vote", egress.EgressVote),
@@ -67,15 +69,55 @@ def _routes() -> list[tuple[Any, ...]]:
         (f"egress/{_ID}/deliver", egress.EgressDeliver),
         (f"egress/{_ID}/look/{_NAME}", egress.EgressLook),
         (f"egress/{_ID}/picture/{_NAME}", egress.EgressPicture),
+        ("intake", intake.Batches),
+        (f"intake/{_ID}/item", intake.Item),
+        (f"intake/{_ID}/judge", intake.Judge),
+        ("grants", grants.Grants),
         ("datasets", releases.Datasets),
         ("releases", releases.Releases),
         ("releases/request", releases.RequestRelease),
+        ("releases/review", releases.ReviewVersion),
+        (f"releases/{_ID}/confirm", security_keys.ConfirmRelease),
         (f"releases/{_ID}/decide", releases.DecideRelease),
+        (f"releases/{_ID}/withdraw", releases.WithdrawRelease),
+        ("break-glass", glass.BreakGlass),
+        ("break-glass/request", glass.RequestBreakGlass),
+        (f"break-glass/{_ID}/decide", glass.ApproveBreakGlass),
+        (f"break-glass/{_ID}/review", glass.ReviewBreakGlass),
+        (f"break-glass/alarms/{_ID}/acknowledge", glass.AcknowledgeAlarm),
         ("reports", desks.Reports),
         ("reports/run", desks.RunReport),
         (f"reports/{_ID}", desks.ReportFrame),
         (f"reports/{_ID}/page", desks.ReportPage),
+        *_audit_routes(),
+    ]
+
+
+def _audit_routes() -> list[tuple[Any, ...]]:
+    return [
         ("audit", desks.Audit),
+        ("audit/alerts", oversight.Alerts),
+        (f"audit/alerts/{_ID}/acknowledge", oversight.AcknowledgeAlert),
+        (f"audit/alerts/{_ID}/resolve", oversight.ResolveAlert),
+        ("audit/reviews", oversight.Reviews),
+        ("audit/reviews/sign", oversight.SignReview),
+        ("audit/drills", oversight.Drills),
+        ("audit/drills/run", oversight.RunDrill),
+        ("audit/lineage", oversight.Lineage),
+    ]
+
+
+def _routes_of_keys() -> list[tuple[Any, ...]]:
+    return [
+        (f"determinations/{_ID}", security_keys.Determination),
+        (f"determinations/{_ID}/report", security_keys.DeterminationReport),
+        (f"determinations/{_ID}/ask", security_keys.AskSignature),
+        (f"determinations/{_ID}/sign", security_keys.SignDetermination),
+        ("security-keys", security_keys.SecurityKeys),
+        ("security-keys/code", security_keys.IssueCode),
+        ("security-keys/begin", security_keys.BeginEnrolment),
+        ("security-keys/enrol", security_keys.Enrol),
+        (f"security-keys/{_KEY}/end", security_keys.EndKey),
     ]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from enclave.audit.copies import CopySettings, off_host
 from enclave.console.pages import Page
 from enclave.core.errors import EnclaveError, InvalidError
+from enclave.runtime.clock import SystemClock
 from enclave.wire.messages import airlock, audit, reports
 
 # What a person can do here, by role: where, what, in which words.
@@ -14,8 +16,13 @@ OFFERS: Final = (
     ("output_checker", "egress", "Egress desk", "Look at results that want to leave, and vote on them."),
     ("data_steward", "releases", "Release desk", "Ask for the release of a dataset version to a project."),
     ("honest_broker", "releases", "Release desk", "Approve or refuse releases."),
+    ("data_steward", "intake", "Intake desk", "See where batches stand, and judge the samples of others' batches."),
+    ("honest_broker", "intake", "Intake desk", "Look at the sample of a batch, and say whether it is clean."),
     ("expert", "datasets", "Catalogue", "See the versions and determinations that carry your name."),
     ("auditor", "audit", "Audit desk", "Follow every cell, read, refusal and sign-in."),
+    ("auditor", "audit/alerts", "Alerts", "See what the rules found, and say what it was."),
+    ("auditor", "audit/reviews", "Reviews", "Sign off the weeks of the ledger."),
+    ("operator", "audit/drills", "Drills", "Play an incident, and see who hears of it."),
     ("operator", "reports", "Reports", "See whether scheduled reports ran."),
 )
 # Report of a run: it may draw with its own styles and embedded pictures, and nothing else.
@@ -55,7 +62,7 @@ VIEWS: Final = (
         "admin_actions",
         "Administration",
         (
-            "SELECT time, actor, kind, outcome, reason, project, dataset, version, detail "
+            "SELECT time, actor, kind, outcome, reason, project, dataset, version, ticket, detail "
             "FROM admin_actions ORDER BY seq DESC"
         ),
     ),
@@ -145,6 +152,8 @@ class Audit(Page):
             rows = await self.ask("auditd", audit.Query(token=self.token, sql=question, limit=SHOWN_ROWS))
         except InvalidError as error:
             problem = error.message
+        copies = (await self.ask("auditd", audit.ShowCopies())).copies
+        places = self.gateway.home.settings(CopySettings, section="copies")
         self.show(
             "audit.html",
             views=VIEWS,
@@ -153,4 +162,5 @@ class Audit(Page):
             answer=rows,
             problem=problem,
             shown=SHOWN_ROWS,
+            elsewhere=off_host(copies, settings=places, at=SystemClock().now()),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from enclave.core.errors import UnavailableError
 from enclave.runtime.home import Home
-from enclave.wire.client import WireClient
+from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages.schema import request_type
 
 _MAX_SENT = 1 << 30  # bytes of a file that a daemon hands over
@@ -24,18 +24,15 @@ class Gateway:
 
     async def ask(self, daemon: str, message: Any) -> Any:
         """The daemon's answer; raises the error that it raised."""
-        return await asyncio.to_thread(self._ask, daemon, message)
+        return await asyncio.to_thread(self.ask_here, daemon, message)
 
     async def ask_for_file(self, daemon: str, message: Any) -> tuple[Any, bytes]:
         """The answer and the bytes of the one descriptor beside it."""
         return await asyncio.to_thread(self._ask_for_file, daemon, message)
 
-    def _ask(self, daemon: str, message: Any) -> Any:
-        client = WireClient(self.home.socket(daemon), timeout_s=self.timeout_s)
-        try:
-            return client.call(message)
-        finally:
-            client.close()
+    def ask_here(self, daemon: str, message: Any) -> Any:
+        """The same in the caller's own thread, for what asks more than once."""
+        return call_once(self.home.socket(daemon), message, timeout_s=self.timeout_s)
 
     def _ask_for_file(self, daemon: str, message: Any) -> tuple[Any, bytes]:
         client = WireClient(self.home.socket(daemon), timeout_s=self.timeout_s)

@@ -14,6 +14,7 @@ from enclave.core.errors import DeniedError, EnclaveError
 from enclave.identity.hub import actor_of
 from enclave.policy.model import Actor
 from enclave.runtime.log import Log
+from enclave.wire.messages.vault import ListAlarms
 
 STRICT: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
@@ -31,6 +32,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
     "Server": "enclave",
 }
+ALARMED: Final = ("auditor", "data_steward")  # who sees break-glass alarms on every page until they acknowledge them
 STATUS: Final = {
     "denied": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
@@ -52,8 +54,21 @@ DONE: Final = {
     "voted": "Your vote is recorded.",
     "withdrawn": "The request is withdrawn.",
     "requested": "The release is requested. An honest broker decides.",
+    "reviewed": "What you said of the sample is recorded.",
+    "judged": "What you said of the item is recorded. This is the next one.",
+    "sample_done": "What you said of the item is recorded. No item of this sample waits.",
     "decided": "The decision is recorded.",
+    "glass_requested": "The request is recorded and the alarm raised. Two others decide.",
+    "acknowledged": "You have acknowledged the alarm. Others see it until they have, too.",
     "queued": "The report is queued.",
+    "taken_up": "You took the alert up.",
+    "resolved": "The alert is closed.",
+    "signed": "Your signature is recorded.",
+    "determined": "Your signature is recorded with the determination.",
+    "taken_back": "The release is taken back.",
+    "enrolled": "The key is enrolled.",
+    "key_ended": "The key is ended.",
+    "drilled": "The drill is being played.",
 }
 
 
@@ -62,6 +77,7 @@ class Page(HubOAuthenticated, RequestHandler):
 
     actor: Actor
     token: str
+    alarm_count: int | None = 0
 
     def initialize(self) -> None:
         """Takes the one Hub client of this process."""
@@ -83,6 +99,16 @@ class Page(HubOAuthenticated, RequestHandler):
             raise Finish
         self.actor = actor_of(user)
         self.token = self.auth.get_token(self) or ""
+        if self.request.method == "GET" and self.has_role(*ALARMED):
+            self.alarm_count = await self._count_alarms()
+
+    async def _count_alarms(self) -> int | None:
+        """How many break-glass alarms this person has not acknowledged; None when the vault does not say."""
+        try:
+            reply = await self.ask("vaultd", ListAlarms(token=self.token))
+        except EnclaveError:
+            return None
+        return len(reply.alarms)
 
     @property
     def auth(self) -> HubOAuth:
@@ -120,6 +146,7 @@ class Page(HubOAuthenticated, RequestHandler):
             "xsrf": self.xsrf_token.decode("ascii") if getattr(self, "actor", None) else "",
             "done": DONE.get(self.get_query_argument("done", ""), ""),
             "path": self.request.path,
+            "alarm_count": self.alarm_count,
         }
         self.finish(environment.get_template(template).render({**common, **values}))
 

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from enclave.catalog.difference import Change, difference
 from enclave.console.pages import Page
+from enclave.console.security_keys import Asked
 from enclave.console.words import Rows, grouped
 from enclave.core.canonical import parse_json
 from enclave.core.clock import parse_time
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError
 from enclave.core.ids import VersionName
+from enclave.wire.messages import determination as more
 from enclave.wire.messages import registry as messages
 
 
@@ -25,6 +28,7 @@ class CertificateView:
     expert: str
     expires: str
     over: bool
+    reopened: tuple[str, ...]
     groups: list[tuple[str, Rows]]
 
 
@@ -77,7 +81,26 @@ class Releases(Desk):
             versions=versions,
             certificates=await self.certificates(versions),
             summaries={f"{v.dataset}@{v.version}": grouped(v.summary) for v in versions},
+            changes=_changes(versions),
+            reviews={f"{v.dataset}@{v.version}": v.review for v in versions if v.review},
+            unreviewed=[v for v in versions if v.review.get("required") and not v.review["verdict"]],
         )
+
+
+class ReviewVersion(Desk):
+    """The form of an honest broker who has seen the sample of a version."""
+
+    async def post(self) -> None:
+        """Records yes or no, with a reason."""
+        name, verdict = VersionName.parse(self.text_field("version")), self.text_field("verdict")
+        reason = self.text_field("reason").strip()
+        if verdict not in ("clean", "unclean") or not reason:
+            raise InvalidError("review: wanted yes or no and a reason, got less; go back and complete it")
+        message = messages.ReviewVersion(
+            token=self.token, dataset=name.dataset, version=name.version, clean=verdict == "clean", reason=reason
+        )
+        await self.ask("registryd", message)
+        self.go("releases", done="reviewed")
 
 
 class RequestRelease(Desk):
@@ -93,15 +116,32 @@ class RequestRelease(Desk):
         self.go("releases", done="requested")
 
 
-class DecideRelease(Desk):
+class WithdrawRelease(Asked):
+    """The form of who takes a release back."""
+
+    async def post(self, release_id: str) -> None:
+        """Ends it; leases under it end within seconds."""
+        message = more.WithdrawRelease(token=self.token, id=release_id, reason=self.words_field("reason"))
+        await self.ask("registryd", message)
+        self.go("releases", done="taken_back")
+
+
+class DecideRelease(Asked):
     """The form of an honest broker."""
 
     async def post(self, release_id: str) -> None:
         """Approves or refuses, with a reason."""
-        decision, reason = self.text_field("decision"), self.text_field("reason").strip()
+        decision, reason = self.text_field("decision"), self.words_field("reason")
         if decision not in ("approve", "refuse") or not reason:
             raise InvalidError("release: wanted approve or refuse and a reason, got less; go back and complete it")
-        message = messages.DecideRelease(token=self.token, id=release_id, approve=decision == "approve", reason=reason)
+        message = messages.DecideRelease(
+            token=self.token,
+            id=release_id,
+            approve=decision == "approve",
+            reason=reason,
+            challenge=self.text_field("challenge"),
+            assertion=self.proof_field("proof"),
+        )
         await self.ask("registryd", message)
         self.go("releases", done="decided")
 
@@ -122,8 +162,21 @@ def _view(certificate: messages.Certificate) -> CertificateView:
         expert=str(expert.get("principal", "")) if isinstance(expert, dict) else "",
         expires=expires,
         over=_over(expires),
+        reopened=certificate.reopened,
         groups=grouped({name: document[name] for name in wanted if document.get(name)}),
     )
+
+
+def _changes(versions: list[Any]) -> dict[str, tuple[str, tuple[Change, ...]]]:
+    """Of each version that has one before it: which that is, and what is another since."""
+    known = {(v.dataset, v.version): v for v in versions}
+    found = {}
+    for (dataset, number), version in known.items():
+        before = max((other for name, other in known if name == dataset and other < number), default=None)
+        if before is not None:
+            changes = difference(known[dataset, before].summary, version.summary)
+            found[f"{dataset}@{number}"] = (f"{dataset}@{before}", changes)
+    return found
 
 
 def _over(expires: str) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import json.encoder
 import math
+from collections.abc import Callable
 from typing import Any
 
 from enclave.core.errors import InvalidError
@@ -16,11 +18,27 @@ from enclave.core.errors import InvalidError
 JsonValue = Any  # None, bool, int, float, str, list and str-keyed dict of the same
 
 
+def _spelling() -> Callable[[JsonValue], str]:
+    """What spells a value: made once, for json.dumps makes an encoder for each call and JSONEncoder.encode one inside.
+
+    The inner one is the encoder that JSONEncoder itself makes on CPython, given the same; elsewhere that one is used.
+    """
+    form = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return form.encode
+    spell = json.encoder.encode_basestring
+    parts = make(None, form.default, spell, None, ":", ",", True, False, False)  # noqa: FBT003 - it takes them so
+    return lambda value: "".join(parts(value, 0))
+
+
+_spell = _spelling()
+
+
 def canonical_bytes(value: JsonValue) -> bytes:
     """The one encoding of ``value``; raises ``InvalidError`` for what JSON cannot hold."""
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8")
+        return _spell(value).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError(
             f"canonical JSON: wanted JSON values, got {type(error).__name__}; convert the value first"

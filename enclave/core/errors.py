@@ -13,6 +13,7 @@ class EnclaveError(Exception):
     """Root of every error that leaves the product.
 
     ``code`` is stable and machine-readable (``lease.certificate_expired``); ``message`` is for people.
+    ``recorded``: the ledger has an event of it already.
     """
 
     family: ClassVar[str] = "unexpected"
@@ -22,6 +23,7 @@ class EnclaveError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.family
+        self.recorded = False
 
 
 class DeniedError(EnclaveError):

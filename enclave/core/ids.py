@@ -10,6 +10,7 @@ from enclave.core.errors import InvalidError
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _PRINCIPAL = re.compile(r"[a-z][a-z0-9._@-]{0,127}")
 _SERVICE = re.compile(r"service:[a-z][a-z0-9-]{0,62}")
+_TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._#-]{0,63}")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -32,6 +33,13 @@ def check_token_id(value: str, *, what: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise InvalidError(f"{what}: wanted 32 hex digits, got another form")
     return value
+
+
+def check_ticket(ticket: str) -> str:
+    """The id of a ticket in another system; raises ``InvalidError``."""
+    if not _TICKET.fullmatch(ticket):
+        raise InvalidError("ticket: wanted an id such as IRB-2026-17, got another form", code="ticket")
+    return ticket
 
 
 @dataclass(frozen=True, slots=True, order=True)

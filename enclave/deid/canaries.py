@@ -6,10 +6,8 @@ They never stand in the output. None of n found gives a 95 % upper bound of 3/n 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,10 @@ import ahocorasick
 from enclave.deid.harvest import Harvest
 from enclave.deid.instance import Tools
 from enclave.deid.keyring import Keyring
+from enclave.deid.reading import read_instance
+from enclave.deid.source import open_source
 from enclave.deid.synthetic.cohort import generate_cohort
+from enclave.deid.tree import texts
 from enclave.deid.worker import Plan, Worker, harvest_file
 
 _FIRST_FILES = 2  # of each canary patient: enough for every hiding place of the generator
@@ -35,14 +36,13 @@ class Canaries:
     folder: Path = Path()
 
 
-def plant(count: int, *, stack: contextlib.ExitStack, keyring: Keyring) -> Canaries:
-    """Makes ``count`` synthetic patients in a folder of their own that goes away with ``stack``.
+def plant(count: int, *, folder: Path, keyring: Keyring) -> Canaries:
+    """Makes ``count`` synthetic patients in the new ``folder``, which is the caller's to remove.
 
     The same for the same key: a job that is run again is the same job.
     """
     if not count:
         return Canaries()
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="enclave-canaries-")))
     made = generate_cohort(folder / "in", seed=_seed(keyring), patients=count)
     by_patient = sorted((folder / "in" / "dicom").iterdir())
     files = [path for patient in by_patient for path in sorted(patient.rglob("*.dcm"))[:_FIRST_FILES]]
@@ -59,8 +59,7 @@ def search(canaries: Canaries, *, tools: Tools) -> dict[str, Any]:
     output = canaries.folder / "out"
     output.mkdir(parents=True)
     worker = Worker(Plan(tools, output))
-    inside = b"".join(path.read_bytes().lower() for path in canaries.files)
-    wanted = [text for text in dict.fromkeys(canaries.planted) if text.encode().lower() in inside]
+    wanted = _wanted(canaries, retained=tools.profile.retained)
     harvest = Harvest(frozenset())
     for index, path in enumerate(canaries.files):
         made = worker.run(index, path, harvest_file(harvest, path).fingerprint)
@@ -70,6 +69,20 @@ def search(canaries: Canaries, *, tools: Tools) -> dict[str, Any]:
             (output / made.staged).replace(named)
     found = _survivors(output, wanted)
     return {"planted": len(wanted), "found": found, "bound95": round(3 / len(wanted), 6) if not found else None}
+
+
+def _wanted(canaries: Canaries, *, retained: frozenset[int]) -> list[str]:
+    """What was planted in these files and has to go: not what an option keeps, or a part of that."""
+    inside = b"".join(path.read_bytes().lower() for path in canaries.files)
+    planted = [text for text in dict.fromkeys(canaries.planted) if text.encode().lower() in inside]
+    kept = {text.lower() for path in canaries.files for text in _texts_of(path, retained)} if retained else set()
+    return [text for text in planted if not any(text.lower() in value for value in kept)]
+
+
+def _texts_of(path: Path, tags: frozenset[int]) -> list[str]:
+    with open_source(path) as source:
+        tree = read_instance(source).tree
+        return [text for tag in tags & tree.keys() for text in texts(tree[tag], node=tree)]
 
 
 def _seed(keyring: Keyring) -> int:

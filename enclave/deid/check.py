@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,37 +15,50 @@ from pydicom.dataset import FileDataset
 
 from enclave.core.errors import NotFoundError
 from enclave.deid import canaries, tables
+from enclave.deid.actions import Action
+from enclave.deid.check_pixels import differs_as_recorded, recorded_boxes, recorded_faces
+from enclave.deid.check_tables import check_table, new_keys
 from enclave.deid.dates import parse_da
+from enclave.deid.decoding import walk as walk_tree
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.harvest import Cohort, Harvest, patient_key
 from enclave.deid.inputs import list_inputs, table_entries
 from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
 from enclave.deid.pixel_data import check_pixels, pixel_sha256, trim
-from enclave.deid.reading import Instance, quiet_parsing, read_instance
+from enclave.deid.places import Places
+from enclave.deid.profile import Profile
+from enclave.deid.pydicom_tree import read_tree
+from enclave.deid.quiet import quiet_parsing, rare_collection
+from enclave.deid.reading import Instance, read_dataset, read_instance
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.source import open_source
 from enclave.deid.sweep import Sweeper
-from enclave.deid.table import vocabulary
+from enclave.deid.table import table_rows, vocabulary
+from enclave.deid.table_files import read_table
+from enclave.deid.tree import Node, text_at, texts
 from enclave.deid.uids import STANDARD_ROOT
+from enclave.deid.validity import Mandatory, mandatory_values
 from enclave.deid.worker import foreign_bytes, harvest_file
 from enclave.deid.writing import IMPLEMENTATION_UID, header_bytes
 
 REVIEW_SAMPLE = 20
 _DATES = (0x00080020, 0x00080021, 0x00080022, 0x00080023)
-_TYPE_1 = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x00080060)
-_IMAGE_TYPE_1 = (0x00280002, 0x00280004, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103)
 _WHAT = {
     "injectivity": "distinct patients stay distinct",
     "uid_closure": "each UID is the image of one in the input",
     "intervals": "all dates of a patient moved by that patient's offset",
-    "pixels": "pixel bytes are those of the input",
-    "type_1": "attributes that may not be empty did not become so",
+    "pixels": "pixel bytes are those of the input, or differ in recorded boxes and faces only, which are blank",
+    "type_1": "attributes of type 1 in the IOD, in sequences too, that had a value still have one",
     "residual": "no identifier of a patient in bytes or names",
     "origin": "each file that left comes from one in the input",
     "unreadable": "each file that left can be read",
 }
+_DECLARED = {"references": "objects that are referred to and did not leave with the others: declared, no fault"}
+_SOP_INSTANCE, _SOP_REFERENCE = 0x00080018, 0x00081155
+
+_NONE = Mandatory(Counter(), Counter())
 
 
 @dataclass(slots=True)
@@ -52,8 +67,9 @@ class _Origin:
 
     patient: str
     pixels: str
+    path: Path = Path()
     dates: dict[int, str] = field(default_factory=dict)
-    filled: frozenset[int] = frozenset()
+    mandatory: Mandatory = _NONE
 
 
 @dataclass(slots=True)
@@ -61,19 +77,26 @@ class _Inputs:
     cohort: Cohort
     origins: dict[str, list[_Origin]]
     uids: set[str]
+    places: Places
+    shapes: dict[bytes, Mandatory] = field(default_factory=dict)
+
+    def shared(self, found: Mandatory) -> Mandatory:
+        """The same counts, held once for all objects that have them."""
+        key = hashlib.sha256(repr((sorted(found.values.items()), sorted(found.items.items()))).encode()).digest()
+        return self.shapes.setdefault(key, found)
 
 
 def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe: Recipe) -> dict[str, Any]:
     """``ok, checks, residual_hits, canaries, review_sample``; raises ``NotFoundError`` when there is no output."""
     if not output.is_dir():
         raise NotFoundError("deid check: wanted the output folder of a run, got none there")
-    with contextlib.ExitStack() as stack:
-        planted = canaries.plant(recipe.canaries.count, stack=stack, keyring=keyring)
+    with tempfile.TemporaryDirectory(prefix="canaries-") as folder:  # the output may be one that is only read
+        planted = canaries.plant(recipe.canaries.count, folder=Path(folder) / "canaries", keyring=keyring)
         inputs = _read_inputs(against, keyring=keyring, recipe=recipe, planted=planted)
         survived = canaries.search(planted, tools=make_tools(recipe, keyring=keyring, cohort=inputs.cohort))
     findings: Counter[str] = Counter()
-    checker = _Checker(inputs, keyring, recipe, findings)
-    with quiet_parsing():
+    checker = _Checker(inputs, keyring, recipe, findings, account=output / "provenance.parquet")
+    with quiet_parsing(), rare_collection():
         left = sorted(path for path in output.rglob("*") if path.is_file() and "quarantine" not in path.parts)
         for path in left:
             checker.take(path, relative=path.relative_to(output).as_posix())
@@ -81,7 +104,7 @@ def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe:
     findings["injectivity"] += len(inputs.cohort.subjects) - len(pseudonyms)
     checks = [
         {"id": name, "what": what, "ok": findings[name] == 0, "count": findings[name]} for name, what in _WHAT.items()
-    ]
+    ] + [{"id": name, "what": what, "ok": True, "count": checker.missing} for name, what in _DECLARED.items()]
     return {
         "ok": all(check["ok"] for check in checks) and not survived["found"],
         "checks": checks,
@@ -92,7 +115,16 @@ def check_output(output: Path, *, against: list[Path], keyring: Keyring, recipe:
 
 
 class _Checker:
-    def __init__(self, inputs: _Inputs, keyring: Keyring, recipe: Recipe, findings: Counter[str]) -> None:
+    def __init__(
+        self,
+        inputs: _Inputs,
+        keyring: Keyring,
+        recipe: Recipe,
+        findings: Counter[str],
+        *,
+        account: Path,
+    ) -> None:
+        self._boxes, self._faces = recorded_boxes(account), recorded_faces(account)
         self._inputs = inputs
         self._keyring = keyring
         self._recipe = recipe
@@ -101,92 +133,140 @@ class _Checker:
             keyring.patient_id(patient): Sweeper(subject, vocabulary=vocabulary())
             for patient, subject in inputs.cohort.subjects.items()
         }
+        self._keys = new_keys(inputs.cohort, keyring=keyring)
         self._images: list[str] = []
+        self._texts: list[str] = []
+        self._left: set[int] = set()  # SOP instance UIDs, hashed: of what left, and of what that refers to
+        self._referred: set[int] = set()
+
+    @property
+    def missing(self) -> int:
+        """How many different objects are referred to and did not leave."""
+        return len(self._referred - self._left)
 
     def sample(self) -> list[str]:
-        """Images for a person to look at, spread over the output by their new names."""
-        step = max(1, len(self._images) // REVIEW_SAMPLE)
-        return self._images[::step][:REVIEW_SAMPLE]
+        """Images for a person to look at, up to half of them with blanked boxes; then texts of tables to read."""
+        redacted = [image for image in self._images if self._boxes.get(image)]
+        chosen = dict.fromkeys((*_spread(redacted, REVIEW_SAMPLE // 2), *_spread(self._images, REVIEW_SAMPLE)))
+        return [*list(chosen)[:REVIEW_SAMPLE], *self._texts]
 
     def take(self, path: Path, *, relative: str) -> None:
         """Checks one file of the output."""
         self._check_name(relative)
-        if not relative.endswith(".dcm"):
-            return
         try:
+            if relative.startswith("tables/"):
+                self._check_table(path, relative=relative)
+            if not relative.endswith(".dcm"):
+                return
             with open_source(path) as source:
                 self._check_instance(read_instance(source), relative=relative)
         except Quarantined:
             self._findings["unreadable"] += 1
 
     def _check_instance(self, instance: Instance, *, relative: str) -> None:
-        dataset = instance.dataset
+        dataset = read_dataset(instance.source)
         sop = str(dataset.SOPInstanceUID)
         origins = self._inputs.origins.get(sop, [])
         digest = pixel_sha256(instance.source, instance.pixels)
-        matching = [origin for origin in origins if origin.pixels == digest]
+        matching = [
+            origin for origin in origins if origin.pixels == digest or self._redacted(origin, instance, relative)
+        ]
         if not origins:
             self._findings["origin"] += 1
             return
         if not matching:
             self._findings["pixels"] += 1
-        self._check_dates(dataset, (matching or origins)[0])
-        self._check_types(dataset, (matching or origins)[0])
+        self._findings += self._compared(dataset, matching or origins)
         self._check_uids(dataset)
+        self._left.add(hash(sop))
         sweeper = self._sweepers.get(str(dataset.PatientID))
         if sweeper is None or sweeper.found_in_bytes(foreign_bytes(header_bytes(instance))):
             self._findings["residual"] += 1
         if digest:
             self._images.append(relative)
 
+    def _redacted(self, origin: _Origin, instance: Instance, relative: str) -> bool:
+        boxes = self._boxes.get(relative, ())
+        planes = self._faces.get(relative, ())
+        return bool(boxes or planes) and differs_as_recorded(origin.path, instance, boxes=boxes, planes=planes)
+
+    def _check_table(self, path: Path, *, relative: str) -> None:
+        spec = self._recipe.tables.get(path.stem)
+        if spec is None:
+            self._findings["origin"] += 1
+            return
+        cells = check_table(path, spec=spec, sweepers=self._sweepers, keys=self._keys, findings=self._findings)
+        self._texts += [f"{relative}#{cell}" for cell in cells]
+
     def _check_name(self, relative: str) -> None:
         if any(sweeper.found_in_bytes(relative.encode()) for sweeper in self._sweepers.values()):
             self._findings["residual"] += 1
 
-    def _check_dates(self, dataset: FileDataset, origin: _Origin) -> None:
+    def _compared(self, dataset: FileDataset, origins: list[_Origin]) -> Counter[str]:
+        """What differs from the origin; of several with one SOP instance UID only one left, the one that fits best."""
+        name = str(dataset.PatientID)
+        own = [origin for origin in origins if self._keyring.patient_id(origin.patient) == name] or origins
+        found = [
+            Counter(intervals=self._moved_otherwise(dataset, origin), type_1=self._emptied(dataset, origin))
+            for origin in own
+        ]
+        return min(found, key=Counter.total)
+
+    def _moved_otherwise(self, dataset: FileDataset, origin: _Origin) -> int:
+        """How many dates did not move by the offset of the patient."""
         if "retain_modified_dates" not in self._recipe.options:
-            return
+            return 0
         days = self._keyring.offset_days(origin.patient, max_shift_days=self._recipe.dates.max_shift_days)
+        wrong, place = 0, self._inputs.places.top(str(dataset.SOPClassUID))
         for tag, before in origin.dates.items():
+            if place[tag, "DA"].action is not Action.CLEAN:
+                continue  # the purpose does not need it
             old = parse_da(before)
             new = parse_da(str(dataset[tag].value or "")) if tag in dataset else None
-            if old and (new is None or (new - old).days != days):
-                self._findings["intervals"] += 1
+            wrong += bool(old and (new is None or (new - old).days != days))
+        return wrong
 
-    def _check_types(self, dataset: FileDataset, origin: _Origin) -> None:
+    def _emptied(self, dataset: FileDataset, origin: _Origin) -> int:
         """What the input had filled must not have become empty; what it lacked is not ours to invent."""
-        if not origin.filled <= _filled(dataset):
-            self._findings["type_1"] += 1
+        after = mandatory_values(read_tree(dataset), places=self._inputs.places)
+        return origin.mandatory.lost(after)
 
     def _check_uids(self, dataset: FileDataset) -> None:
-        if "retain_uids" in self._recipe.options:
-            return
-        foreign = {
-            text
+        found = {
+            (element.tag == _SOP_REFERENCE, text)
             for _, element in walk(dataset)
             if element.VR == "UI"
             for text in texts_of(element)
             if not text.startswith(STANDARD_ROOT) and text != IMPLEMENTATION_UID
-        } - self._inputs.uids
+        }
+        self._referred |= {hash(text) for is_reference, text in found if is_reference}
+        if "retain_uids" in self._recipe.options:
+            return
+        foreign = {text for _, text in found} - self._inputs.uids
         self._findings["uid_closure"] += len(foreign)
 
 
+def _spread(images: list[str], count: int) -> list[str]:
+    """So many of ``images``, spread over them by their new names."""
+    return images[:: max(1, len(images) // count)][:count]
+
+
 def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe, planted: canaries.Canaries) -> _Inputs:
-    harvest = Harvest(vocabulary())
-    found = _Inputs(Cohort({}), {}, set())
+    profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
+    harvest = Harvest(vocabulary(), retained=profile.retained)
+    places = Places(profile)
+    found = _Inputs(Cohort({}), {}, set(), places)
     entries = list_inputs(against)
     known, _ = table_entries(entries, recipe=recipe)
-    for entry in known:
-        try:
-            raw = tables.read_table(entry.path)
-        except Quarantined:
-            continue
-        tables.check_columns(raw, spec=recipe.tables[raw.name])
-        tables.harvest_table(raw, spec=recipe.tables[raw.name], harvest=harvest)
     with quiet_parsing():
         for entry in entries:
             if not entry.is_table:
                 _take_input(entry.path, found, harvest, keyring)
+    for entry in known:
+        with contextlib.suppress(Quarantined):
+            raw = read_table(entry.path)
+            tables.check_columns(raw, spec=recipe.tables[raw.name])
+            tables.harvest_table(raw, spec=recipe.tables[raw.name], harvest=harvest)
     for path in planted.files:
         harvest_file(harvest, path, evidence=False)
     found.cohort = harvest.finish()
@@ -197,25 +277,28 @@ def _take_input(path: Path, found: _Inputs, harvest: Harvest, keyring: Keyring) 
     try:
         with open_source(path) as source:
             instance = read_instance(source)
-            dataset = instance.dataset
-            harvest.add_dataset(dataset)
-            check_pixels(dataset, instance.pixels)
-            digest = pixel_sha256(source, trim(dataset, instance.pixels))
-        origin = _Origin(patient_key(dataset), digest)
-        origin.dates = {tag: str(dataset[tag].value or "") for tag in _DATES if tag in dataset}
-        origin.filled = _filled(dataset)
-        uids = _uids_of(dataset)
+            tree = instance.tree
+            harvest.add_tree(tree)
+            check_pixels(tree, instance.pixels, syntax=instance.syntax)
+            digest = pixel_sha256(source, trim(tree, instance.pixels))
+            uids = set(_uids_in(tree))
+            with contextlib.suppress(
+                Quarantined
+            ):  # another reader may read a broken file in another way, or not at all
+                uids |= set(_uids_of(read_dataset(source)))
+        origin = _Origin(patient_key(tree), digest, path)
+        origin.dates = {tag: text_at(tree, tag) for tag in _DATES if tag in tree}
+        origin.mandatory = found.shared(mandatory_values(tree, places=found.places))
+        sop = text_at(tree, _SOP_INSTANCE)
     except Exception:  # noqa: BLE001 - hostile bytes raise anything; such a file was held back by the job, too
         return
-    found.uids.update(keyring.uid_of(uid) for uid in uids)
-    sop = str(dataset.SOPInstanceUID).strip()
+    found.uids.update(keyring.uid_of(form) for uid in uids for form in (uid, f"0.{uid}"))
     for name in (keyring.uid_of(sop), sop):
         found.origins.setdefault(name, []).append(origin)
 
 
-def _filled(dataset: FileDataset) -> frozenset[int]:
-    wanted = (*_TYPE_1, *_IMAGE_TYPE_1)
-    return frozenset(tag for tag in wanted if tag in dataset and dataset[tag].value not in (None, ""))
+def _uids_in(tree: Node) -> Iterable[str]:
+    return {text for node, _, field in walk_tree(tree) if field[0] == "UI" for text in texts(field, node=node)}
 
 
 def _uids_of(dataset: FileDataset) -> Iterable[str]:

@@ -15,11 +15,13 @@ from typing import Any
 
 from enclave.core.errors import InvalidError, UnavailableError
 from enclave.deid.inputs import Entry
-from enclave.deid.pools import HarvestPart, Task, harvest_chunk, lost_worker
+from enclave.deid.pools import HarvestPart, Slice, Task, batches, harvest_chunk, lost_worker
+from enclave.deid.quiet import rare_collection
+from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome, Plan, Worker
 
 _CONNECT_S = 20
-_AHEAD = 4  # tasks per thread of the cluster
+_AHEAD = 2  # tasks per thread of the cluster
 _here = threading.Lock()  # parsing switches process-wide settings of pydicom
 _workers: dict[str, Worker] = {}
 
@@ -54,17 +56,36 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def harvest(self, chunks: Iterable[list[Entry]]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
         absolute = ([Entry(entry.index, entry.path.absolute()) for entry in chunk] for chunk in chunks)
-        yield from self._each(lambda chunk: self._client.submit(_harvest_there, chunk, pure=False), absolute)
+        yield from self._each(
+            lambda chunk: self._client.submit(_harvest_there, chunk, key, retained, pure=False), absolute
+        )
+
+    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
+        """The series of the slices that show text."""
+        shared = self._client.submit(_same, plan, pure=False)
+        for name in self._each(lambda one: self._client.submit(_sample_there, one, shared, pure=False), slices):
+            yield from name
+
+    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+        """What text images show."""
+        shared = self._client.submit(_same, plan, pure=False)
+        for layout in self._each(lambda task: self._client.submit(_learn_there, task, shared, pure=False), tasks):
+            yield from layout
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
         run = secrets.token_hex(8)
         # A task's result, unlike scattered data, is made again when the workers that hold it are lost.
         shared = self._client.submit(_same, plan, pure=False)
-        yield from self._each(lambda task: self._client.submit(_clean_there, task, run, shared, pure=False), tasks)
+        done = self._each(
+            lambda batch: self._client.submit(_clean_there, batch, run, shared, pure=False),
+            batches(tasks, workers=self._threads()),
+        )
+        for outcomes in done:
+            yield from outcomes
 
     def _each(self, submit: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         from distributed import as_completed
@@ -77,8 +98,11 @@ class Cluster:
                 done.add(submit(task))
 
     def _window(self) -> int:
+        return _AHEAD * self._threads()
+
+    def _threads(self) -> int:
         threads: int = sum(self._client.nthreads().values())
-        return _AHEAD * max(1, threads)
+        return max(1, threads)
 
     @staticmethod
     def _result(future: Any) -> Any:
@@ -97,14 +121,24 @@ def _same(plan: Plan) -> Plan:
     return plan
 
 
-def _harvest_there(chunk: list[Entry]) -> HarvestPart:
-    with _here:
-        return harvest_chunk(chunk)
+def _harvest_there(chunk: list[Entry], key: bytes, retained: frozenset[int]) -> HarvestPart:
+    with _here, rare_collection():
+        return harvest_chunk(chunk, key=key, retained=retained)
 
 
-def _clean_there(task: Task, run: str, plan: Plan) -> Outcome:
-    with _here:
+def _sample_there(one: Slice, plan: Plan) -> list[str]:
+    with _here, rare_collection():
+        return [one[0]] if Worker(plan).sees_text(one[1]) else []
+
+
+def _learn_there(task: Task, plan: Plan) -> list[Layout]:
+    with _here, rare_collection():
+        return list(filter(None, [Worker(plan).layout(*task)]))
+
+
+def _clean_there(batch: list[Task], run: str, plan: Plan) -> list[Outcome]:
+    with _here, rare_collection():
         if run not in _workers:
             _workers.clear()  # of jobs before
             _workers[run] = Worker(plan)
-        return _workers[run].run(*task)
+        return [_workers[run].run(*task) for task in batch]

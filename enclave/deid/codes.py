@@ -46,7 +46,8 @@ def _looks_like_name(code: str, words: Words) -> bool:
 
 
 @functools.cache
-def _meanings() -> dict[tuple[str, str], str]:
+def known_meanings() -> dict[tuple[str, str], str]:
+    """The meaning of each code by scheme and code value (PS3.16); loading it takes a tenth of a second."""
     from pydicom.sr._concepts_dict import concepts
 
     schemes = {"SRT": "SRT", "SCT": "SCT", "DCM": "DCM", "UCUM": "UCUM", "LN": "LN", "FMA": "FMA", "NCIT": "NCIt"}
@@ -60,7 +61,7 @@ def _meanings() -> dict[tuple[str, str], str]:
 
 
 def _known_meaning(scheme: str, code: str) -> str | None:
-    meaning = _meanings().get((scheme, code))
+    meaning = known_meanings().get((scheme, code))
     return meaning[:64] if meaning else None
 
 

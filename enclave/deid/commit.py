@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from enclave.deid.source import sha256_of
@@ -17,11 +17,13 @@ class Committer:
     """Takes outcomes in any order.
 
     Files that share a SOP instance UID wait for each other and are named in the order of the input, so that the
-    same one of them stays whoever finished first. ``keys`` gives the UID of each file still to come.
+    same one of them stays whoever finished first, whatever patient, study and series the others say they are of.
+    ``keys`` gives the UID of each file still to come, ``named`` are the paths of those that left before.
     """
 
-    def __init__(self, output: Path, *, staging: Path, keys: Mapping[int, str]) -> None:
+    def __init__(self, output: Path, *, staging: Path, keys: Mapping[int, str], named: Iterable[str] = ()) -> None:
         self._output = output
+        self._named = {Path(path).name: path for path in named if path}
         self._staging = staging
         self._keys = keys
         self._missing: defaultdict[str, set[int]] = defaultdict(set)
@@ -46,8 +48,9 @@ class Committer:
             return
         staged, final = self._staging / outcome.staged, self._output / outcome.path
         outcome.staged = ""
-        if final.exists():
-            same = sha256_of(final) == outcome.output_sha256
+        other = outcome.path if final.exists() else self._named.get(final.name)
+        if other is not None:
+            same = sha256_of(self._output / other) == outcome.output_sha256
             outcome.reason = "duplicate_identical" if same else "duplicate_sop_uid"
             outcome.path = outcome.output_sha256 = ""
             staged.unlink()
@@ -56,6 +59,7 @@ class Committer:
             final.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(final.parent)
         staged.rename(final)
+        self._named[final.name] = outcome.path
 
 
 def clear_staging(output: Path) -> None:

@@ -11,10 +11,11 @@ import re
 from datetime import date, timedelta
 
 TOP_AGE_YEARS = 90
+TIMES = ("exact", "hour", "none")  # how much of a time of day stays
 _DA = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _DA_OLD = re.compile(r"(\d{4})\.(\d{2})\.(\d{2})")  # ACR-NEMA, still met in files
 _DT = re.compile(r"(\d{8})(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?")
-_TM = re.compile(r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?")
+_TM = re.compile(r"(?:[01]\d|2[0-3])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _AS = re.compile(r"(\d{3})([DWMY])")
 _TABLE_FORMS = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?"),
@@ -32,28 +33,29 @@ def offset_days(patient: str, *, key: bytes, max_shift_days: int) -> int:
 
 def parse_da(text: str) -> date | None:
     """A DA value as a date, None when it is none (``00000000``, ranges, words)."""
-    found = _DA.fullmatch(text.strip(" \0")) or _DA_OLD.fullmatch(text.strip(" \0"))
-    return _make(*(int(part) for part in found.groups())) if found else None
+    stripped = text.strip(" \0")
+    found = _DA.fullmatch(stripped) or _DA_OLD.fullmatch(stripped)
+    return _make(*map(int, found.groups())) if found else None
 
 
 def shift_da(text: str, *, days: int) -> str:
     """A DA value moved by ``days``; empty when it is no date: what cannot be moved is not kept."""
     found = parse_da(text)
     moved = _move(found, days) if found else None
-    return f"{moved:%Y%m%d}" if moved else ""
+    return moved.isoformat().replace("-", "") if moved else ""
 
 
-def shift_dt(text: str, *, days: int) -> str:
-    """A DT value moved by ``days``, its time and zone kept; empty when its date is not complete."""
+def shift_dt(text: str, *, days: int, times: str = "exact") -> str:
+    """A DT value moved by ``days``, of its time what ``times`` keeps; empty when its date is not complete."""
     found = _DT.fullmatch(text.strip(" \0"))
     moved = shift_da(found.group(1), days=days) if found else ""
-    return moved + (found.group(2) or "") + (found.group(3) or "") if found and moved else ""
+    return moved + _coarse(found.group(2) or "", times) + (found.group(3) or "") if found and moved else ""
 
 
-def keep_tm(text: str) -> str:
-    """A TM value when it is one, else empty: a shift by whole days leaves times alone."""
+def keep_tm(text: str, *, times: str = "exact") -> str:
+    """Of a TM value what ``times`` keeps, empty for what is none: a shift by whole days leaves times alone."""
     stripped = text.strip(" \0")
-    return stripped if _TM.fullmatch(stripped) else ""
+    return _coarse(stripped, times) if _TM.fullmatch(stripped) else ""
 
 
 def top_code_as(text: str) -> str:
@@ -91,6 +93,16 @@ def date_spellings(value: date) -> tuple[str, ...]:
         f"{value:%d %b %Y}".lower(),
         f"{value:%b %d %Y}".lower(),
     )
+
+
+def date_digits(value: date) -> tuple[str, ...]:
+    """A date as one number, in the orders and lengths in which people key it in."""
+    return tuple(f"{value:{form}}" for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d", "%d%m%y", "%m%d%y"))
+
+
+def _coarse(time: str, times: str) -> str:
+    """Hours alone are a whole TM, and a whole end of a DT (PS3.5 6.2)."""
+    return time if times == "exact" else time[:2] if times == "hour" else ""
 
 
 def _make(year: int, month: int, day: int) -> date | None:

@@ -9,8 +9,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from enclave.deid.reading import MAX_DEPTH
 from enclave.deid.reasons import Quarantined
+from enclave.deid.tree import MAX_DEPTH
 
 
 def element_at(dataset: Dataset, *, tag: int) -> DataElement | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enclave.core.errors import InvalidError, NotFoundError
 from enclave.deid.recipe import Recipe
-from enclave.deid.tables import SUFFIXES
+from enclave.deid.table_files import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,43 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydicom.dataset import FileDataset
-
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
-from enclave.deid.codes import CODE_TAGS, clean_code
+from enclave.deid.codes import CODE_TAGS, clean_code, known_meanings
+from enclave.deid.compounds import is_compound, may_be_dated
+from enclave.deid.decoding import items_of
+from enclave.deid.encoding import Form, encode_items
 from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
 from enclave.deid.keyring import Keyring
 from enclave.deid.long_text import LongText, check_detectors, is_long
-from enclave.deid.names import fold
+from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
+from enclave.deid.places import Place, Places
 from enclave.deid.profile import Profile
+from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
+from enclave.deid.recurring import KNOWN_BY_BYTES, Key, Recurring
 from enclave.deid.sweep import Sweeper
-from enclave.deid.table import PrivateElement, defined_terms, safe_private, table_rows, vocabulary
-from enclave.deid.tree import BROKEN, Field, Node, numbers, read_tree, texts, write_tree
-from enclave.deid.uids import may_be_uid
-from enclave.deid.words import Words
+from enclave.deid.table import (
+    PrivateElement,
+    coded_terms,
+    defined_terms,
+    safe_private,
+    stems,
+    table_rows,
+    technical_words,
+    vocabulary,
+)
+from enclave.deid.tree import BROKEN, Field, Node, numbers, texts
+from enclave.deid.uids import STANDARD_ROOT, may_be_uid
+from enclave.deid.values import as_utf_8, empty, joined
+from enclave.deid.words import Either, Words
+from enclave.detectors.pixel_text.network import check_models, model_folder
 
 _CS = re.compile(r"[A-Z0-9 _]{0,16}")
 _SEX = frozenset({"M", "F", "O"})
 _DECIMAL = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _INTEGER = re.compile(r"\s*[+-]?\d{1,12}\s*")
 _NAME, _ID, _ACCESSION, _SEX_TAG = 0x00100010, 0x00100020, 0x00080050, 0x00100040
-_CHARSET, _TIMEZONE = 0x00080005, 0x00080201
+_CHARSET, _TIMEZONE, _SOP_CLASS = 0x00080005, 0x00080201, 0x00080016
 _ZONE = re.compile(r"[+-]\d{4}")
 _FORMS = {"CS": _CS, "DS": _DECIMAL, "IS": _INTEGER}
 _PRIVATE_NEVER = frozenset({BROKEN, "SQ", "PN", "AE", "UR"})
 _UTF_8 = ("utf-8",)
 _OURS = Node(_UTF_8)
 _MAX_REMEMBERED = 20_000
+_MAX_RECURRING_BYTES = 1 << 20
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
+_DROPPED = _OWN_WORDS | {_CHARSET}
 _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET})  # ours, or closed sets of terms
 # Bulk data of the image itself, without which it cannot be shown; no text fits into their meaning.
 _KEPT_BINARY = frozenset(
@@ -49,6 +67,8 @@ _NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4,
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
 REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
 _CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
+_IMAGE_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})  # makers have short codes of their own there
+_INITIALS = 3
 _SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
@@ -57,37 +77,53 @@ class Tools:
     """What every instance of a job is cleaned with."""
 
     profile: Profile
+    places: Places
     keyring: Keyring
     cohort: Cohort
     vocabulary: frozenset[str]
     private: frozenset[PrivateElement]
     max_shift_days: int
+    times: str = "exact"
     detectors: bool = False
 
 
 def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
-    """The tools of a job by this recipe."""
-    profile = Profile(table_rows(), options=recipe.options)
+    """The tools of a job."""
+    profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
+    known_meanings()
     if recipe.long_text == "detectors":
         check_detectors()
-    safe = safe_private() if "retain_safe_private" in profile.options else frozenset()
+    if "clean_pixel_data" in profile.options:
+        check_models(model_folder())
+    keeps_safe = "retain_safe_private" in profile.options and profile.minimum is None  # a minimum lists what it needs
+    safe = safe_private() if keeps_safe else frozenset()
     return Tools(
         profile=profile,
+        places=Places(profile),
         keyring=keyring,
         cohort=cohort,
         vocabulary=vocabulary(),
         private=safe | recipe.allowed_private(),
         max_shift_days=recipe.dates.max_shift_days,
+        times=recipe.dates.times,
         detectors=recipe.long_text == "detectors",
     )
 
 
 @dataclass(slots=True)
 class Trace:
-    """What was done with one instance: counts per action, and each redaction as tag and reason."""
+    """What was done with one instance: the letter of each action, and each redaction as tag and reason."""
 
-    actions: Counter[str] = dataclasses.field(default_factory=Counter)
+    letters: list[str] = dataclasses.field(default_factory=list)
     redactions: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    @property
+    def actions(self) -> Counter[str]:
+        """How often each action was done."""
+        return Counter("".join(self.letters))
+
+
+_Cleaned = tuple[Field, str, tuple[tuple[str, str], ...]]  # what stays; letters of actions and redactions it took
 
 
 class InstanceCleaner:
@@ -95,19 +131,23 @@ class InstanceCleaner:
 
     def __init__(self, tools: Tools, *, patient: str) -> None:
         self._tools = tools
-        self._profile = tools.profile
         self.pseudonym = tools.keyring.patient_id(patient)
         self._days = tools.keyring.offset_days(patient, max_shift_days=tools.max_shift_days)
+        self._time = functools.partial(dates.keep_tm, times=tools.times)
         subject = tools.cohort.subjects[patient]
         self._sweeper = Sweeper(subject, vocabulary=tools.vocabulary)
-        own = frozenset(part for name in subject.names for part in fold(name).split() if len(part) > 2)
-        denied = tools.cohort.denied | own
-        self._strict = Words(tools.vocabulary, denied=denied)
-        self._descriptive = Words(tools.vocabulary, evident=tools.cohort.evident_words, denied=denied)
+        own = frozenset(part for name in subject.names for part in own_parts(name))
+        denied = Either(tools.cohort.denied, own)
+        self._denied_terms = Either(tools.cohort.denied, own - coded_terms())
+        self._strict = Words(tools.vocabulary, denied=denied, stems=stems())
+        self._descriptive = dataclasses.replace(self._strict, evident=tools.cohort.evident_words)
         self._long = LongText(subject, cohort=tools.cohort, vocabulary=tools.vocabulary) if tools.detectors else None
-        self._technical = Words(tools.vocabulary, denied=denied, codes=True)
+        self._technical = dataclasses.replace(self._strict, vocabulary=technical_words(), codes=True)
         self._trace = Trace()
+        self._form: Form = (False, True)
+        self._recurring: Recurring[_Cleaned] = Recurring(max_bytes=_MAX_RECURRING_BYTES)
         self._found: dict[str, bool] = {}
+        self._kept: dict[tuple[int, str], str] = {}
         self._by_action: dict[Action, _Handler] = {
             Action.DUMMY: self._dummy,
             Action.ZERO: self._zero,
@@ -117,55 +157,99 @@ class InstanceCleaner:
             Action.UID: self._uid,
         }
 
-    def clean(self, dataset: FileDataset) -> Trace:
-        """Cleans ``dataset`` in place; raises ``Quarantined`` for what cannot be made clean."""
+    def clean(self, tree: Node) -> tuple[Node, Trace]:
+        """The cleaned tree, to be encoded as ``tree`` was; raises ``Quarantined`` for what cannot be made clean."""
         self._trace = Trace()
-        cleaned = self._node(read_tree(dataset))
+        self._form = (tree.implicit, tree.little)
+        cleaned = self._node(tree, self._tools.places.top("".join(texts(tree[_SOP_CLASS], node=tree))))
         cleaned[_CHARSET] = ("CS", b"ISO_IR 192")
         cleaned[_NAME] = ("PN", self.pseudonym.encode())
         cleaned[_ID] = ("LO", self.pseudonym.encode())
-        write_tree(dataset, cleaned, kept=frozenset(PIXEL_TAGS))
-        return self._trace
+        return cleaned, self._trace
 
-    def residual_in(self, data: bytes) -> bool:
-        """Whether an identifier of this patient still stands in raw bytes."""
-        return self._sweeper.found_in_bytes(data)
+    def identifies(self, text: str) -> bool:
+        """Whether ``text`` holds an identifier of the patient or a name of the cohort."""
+        return self._sweeper.found_in_text(text) or any(word in self._strict.denied for word in fold(text).split())
+
+    def residual_in(self, data: bytes, *, pixels: bool = False) -> bool:
+        """Whether an identifier of this patient still stands in raw bytes, or in those of compressed pixels."""
+        return (self._sweeper.found_in_stream if pixels else self._sweeper.found_in_bytes)(data)
 
     # ── every element ───────────────────────────────────────────────────────
 
-    def _node(self, node: Node) -> Node:
-        overlays = {tag >> 16 for tag in node if tag >> 24 == 0x60}
-        kept = Node(_UTF_8, little=node.little)
-        for tag, field in node.items():
+    def _node(self, node: Node, place: Place) -> Node:
+        kept = Node(_UTF_8, little=node.little, implicit=node.implicit)
+        recurring = self._recurring.within((place.name, self._form, node.encodings, node.little))
+        letters, redactions = self._trace.letters, self._trace.redactions
+        for key in node.items():
+            tag, field = key
             group = tag >> 16
             if group & 1:
                 cleaned = self._private(node, tag, field)
-            elif group < 8 or group in overlays or tag in _OWN_WORDS or tag == _CHARSET:
+            elif group < 8 or group >> 8 == 0x60 or tag in _DROPPED:
                 cleaned = self._drop(tag, why="")
+            elif known := recurring.get(key) if isinstance(field[1], KNOWN_BY_BYTES) else None:
+                cleaned = known[0]
+                letters.append(known[1])
+                redactions += known[2]
             else:
-                cleaned = self._standard(node, tag, field)
+                cleaned = self._remembered(node, key, place, recurring)
             if cleaned is not None:
                 kept[tag] = cleaned
         self._drop_empty_blocks(kept)
         return kept
 
-    def _standard(self, node: Node, tag: int, field: Field) -> Field | None:
+    def _remembered(self, node: Node, key: Key, place: Place, recurring: dict[Key, _Cleaned]) -> Field | None:
+        """What becomes of a field, remembered for those with the same bytes; what just goes is found out as fast."""
+        letters, redactions = self._trace.letters, self._trace.redactions
+        before = len(letters), len(redactions)
+        tag, field = key
+        cleaned = self._standard(node, tag, field, place)
+        if cleaned is not None and tag not in CODE_TAGS and isinstance(field[1], KNOWN_BY_BYTES):
+            took = "".join(letters[before[0] :]), tuple(redactions[before[1] :])
+            self._recurring.add(recurring, key, (cleaned, *took))
+        return cleaned
+
+    def _standard(self, node: Node, tag: int, field: Field, place: Place) -> Field | None:
         vr = field[0]
-        if vr == BROKEN:
+        items = items_of(field) if vr == "SQ" else None
+        if vr == BROKEN or (vr == "SQ" and items is None):
             return self._drop(tag, why="not decodable")
-        if tag in _KEPT_BINARY and vr in BINARY_VRS:
+        rule = place[tag, vr]
+        if rule.bulk or (tag in _KEPT_BINARY and vr in BINARY_VRS):
             self._count(Action.KEEP)
-            return self._swept_bytes(tag, field) if tag not in PIXEL_TAGS else field
-        action = self._profile.rule(tag, vr=vr).action
-        if vr == "SQ" and action not in (Action.REMOVE, Action.ZERO):
+            kept = self._swept_bytes(tag, field) if tag not in PIXEL_TAGS else field
+            if kept is None and rule.needed:
+                raise Quarantined("identifier_in_mandatory")
+            return kept
+        action = rule.action
+        if items is not None and action not in (Action.REMOVE, Action.ZERO):
             self._count(Action.CLEAN)
-            return vr, [self._node(item) for item in field[1]]
+            inside = place.within(tag)
+            return vr, encode_items([self._node(item, inside) for item in items], form=self._form)
         self._count(action)
-        if action is Action.KEEP and self._profile.listed(tag) is None:
+        if action is Action.KEEP and not rule.listed:
             cleaned = self._keep_unlisted(node, tag, field)
         else:
             cleaned = self._by_action[action](node, tag, field)
-        return None if cleaned is None else self._swept(tag, cleaned, little=node.little)
+        swept = None if cleaned is None else self._swept(tag, cleaned, little=node.little)
+        if rule.needed and not (swept and swept[1]):
+            return self._filled(node, tag, field, cleaned=cleaned, swept=swept)
+        return swept
+
+    def _filled(
+        self, node: Node, tag: int, field: Field, *, cleaned: Field | None, swept: Field | None
+    ) -> Field | None:
+        """A dummy for a value that the IOD wants and that did not survive; one that was never there is not invented.
+
+        A number has no dummy: one that is an identifier can neither stay nor go, so the file is held back.
+        """
+        vr = field[0]
+        if vr in NUMBER_VRS and cleaned and cleaned[1]:
+            raise Quarantined("identifier_in_mandatory")
+        if vr in NUMBER_VRS or vr in BINARY_VRS or not texts(field, node=node):
+            return swept
+        return self._uid(node, tag, field) if vr == "UI" else (vr, str(dummy(vr)).encode())
 
     def _private(self, node: Node, tag: int, field: Field) -> Field | None:
         if 0x10 <= tag & 0xFFFF < 0x100:
@@ -219,7 +303,7 @@ class InstanceCleaner:
         found = texts(field, node=node) if tag == _ACCESSION else []
         if found:
             return field[0], self._tools.keyring.number_id(found[0], kind="accession").encode()
-        return _empty(field)
+        return empty(field)
 
     def _remove(self, _node: Node, _tag: int, _field: Field) -> Field | None:
         return None
@@ -228,17 +312,26 @@ class InstanceCleaner:
         """K of an option: the value stays as far as its form is right."""
         vr = field[0]
         if tag == _SEX_TAG and not _SEX.issuperset(texts(field, node=node)):
-            return _empty(field)
+            return empty(field)
         if vr == "TM":
-            return self._each(node, field, dates.keep_tm)
+            return self._each(node, field, self._time)
+        if vr == "AS":
+            return self._each(node, field, dates.top_code_as)
         if vr == "CS" or vr in NUMBER_VRS:
             return self._keep_unlisted(node, tag, field)
         if tag in _CHARACTERISTICS:
             return self._texts(node, tag, field, words=self._strict, whole=False)
-        return _as_utf_8(node, field)
+        return as_utf_8(node, field)
 
     def _uid(self, node: Node, _tag: int, field: Field) -> Field | None:
-        return self._each(node, field, self._tools.keyring.uid_of)
+        return self._each(node, field, self._new_uid)
+
+    def _new_uid(self, text: str) -> str:
+        """One of the standard stays, unless a number of the patient was put behind its root."""
+        return self._tools.keyring.uid_of(f"0.{text}" if self._is_false_standard(text) else text)
+
+    def _is_false_standard(self, text: str) -> bool:
+        return text.startswith(STANDARD_ROOT) and self._found_in_text(text)
 
     def _clean(self, node: Node, tag: int, field: Field) -> Field | None:
         vr = field[0]
@@ -249,9 +342,9 @@ class InstanceCleaner:
         if vr == "DA":
             return self._each(node, field, lambda text: dates.shift_da(text, days=self._days))
         if vr == "DT":
-            return self._each(node, field, lambda text: dates.shift_dt(text, days=self._days))
+            return self._each(node, field, lambda text: dates.shift_dt(text, days=self._days, times=self._tools.times))
         if vr == "TM":
-            return self._each(node, field, dates.keep_tm)
+            return self._each(node, field, self._time)
         if vr == "AS":
             return self._each(node, field, dates.top_code_as)
         if vr == "CS":
@@ -270,17 +363,26 @@ class InstanceCleaner:
         found = texts(field, node=node)
         if self._long is not None and any(is_long(field[0], text) for text in found):
             self._trace.redactions.append((f"{tag:08x}", REVIEW))
-            return field[0], _joined([self._long.keep(text) for text in found])
-        cleaned = [text if fold(text) in evident else words.keep(text) for text in found]
+            return field[0], joined([self._long.keep(text) for text in found])
+        cleaned = [text if fold(text) in evident else self._words_of(text, words=words) for text in found]
         if cleaned == found:
-            return _as_utf_8(node, field)
+            return as_utf_8(node, field)
         self._trace.redactions.append((f"{tag:08x}", "vocabulary"))
-        return field[0], _joined(cleaned)
+        return field[0], joined(cleaned)
+
+    def _words_of(self, text: str, *, words: Words) -> str:
+        """``words.keep``, remembered: a patient's files say the same over and over."""
+        kept = self._kept.get((id(words), text))
+        if kept is None:
+            if len(self._kept) > _MAX_REMEMBERED:
+                self._kept.clear()
+            kept = self._kept[id(words), text] = words.keep(text)
+        return kept
 
     def _each(self, node: Node, field: Field, change: Callable[[str], str]) -> Field | None:
         if field[0] in _NUMERIC_SIZES or field[0] in BINARY_VRS:
             return None  # a text by the standard, something else in the file
-        return field[0], _joined([change(text) for text in texts(field, node=node)])
+        return field[0], joined([change(text) for text in texts(field, node=node)])
 
     def _keep_unlisted(self, node: Node, tag: int, field: Field) -> Field | None:
         vr = field[0]
@@ -297,23 +399,33 @@ class InstanceCleaner:
             return field
         if tag not in _NOT_SWEPT and any(self._is_denied(text) for text in found):
             return self._drop(tag, why="identity of the cohort")
-        if all(map(self._is_term, found)):
+        letters = _SHORT_TERM if tag >> 16 & 1 or tag >> 16 in _IMAGE_GROUPS else _INITIALS - 1
+        terms = [self._is_term(text, letters=letters) for text in found]
+        if all(terms):
             return field
         self._trace.redactions.append((f"{tag:08x}", "unknown term"))
-        kept = [text if self._is_term(text) else "REMOVED" for text in found]
-        return vr, _joined(kept) if len(kept) > 1 else b""
+        kept = [text if term else "REMOVED" for text, term in zip(found, terms, strict=True)]
+        return vr, joined(kept) if len(kept) > 1 else b""
 
-    def _is_term(self, text: str) -> bool:
-        """Whether a coded string is made of defined terms and short codes, or shared by many patients."""
+    def _is_term(self, text: str, *, letters: int) -> bool:
+        """Whether a coded string is made of defined terms and codes of few letters, or shared by many patients."""
         folded = fold(text)
         if folded in self._tools.cohort.evident_values:
             return True
-        return all(len(word) <= _SHORT_TERM or word in defined_terms() for word in folded.split())
+        words = folded.split()
+        if may_be_dated(words) and not folded.startswith("iso "):
+            return False
+        return all(
+            len(word) <= (letters if word.isalpha() else _SHORT_TERM)
+            or word in defined_terms()
+            or is_compound(word, stems())
+            for word in words
+        )
 
     def _is_denied(self, text: str) -> bool:
-        denied = self._tools.cohort.denied
+        denied = self._denied_terms
         folded = fold(text)
-        return folded in denied or not denied.isdisjoint(folded.split())
+        return folded in denied or any(word in denied for word in folded.split())
 
     # ── the sweep ───────────────────────────────────────────────────────────
 
@@ -325,21 +437,33 @@ class InstanceCleaner:
         if vr in BINARY_VRS:
             return self._swept_bytes(tag, field)
         if vr in _NUMERIC_SIZES:
-            hit = len(value) > 3 and any(map(self._sweeper.is_number, numbers(field, little=little)))
+            hit = len(value) > 3 and self._is_telling_number(field, little=little)
         else:
-            hit = self._hit(field)
+            hit = self._hit(tag, field)
         if not hit:
             return field
         self._trace.redactions.append((f"{tag:08x}", "identifier_sweep"))
-        return None if tag >> 16 & 1 else _empty(field)
+        if vr in TEXT_VRS:
+            return vr, joined([self._sweeper.without(text) for text in texts(field, node=_OURS)])
+        return None if tag >> 16 & 1 else empty(field)
 
-    def _hit(self, field: Field) -> bool:
+    def _is_telling_number(self, field: Field, *, little: bool) -> bool:
+        """Whether binary numbers are an identifier, or the bytes of a text: in implicit VR any element can hold one."""
+        if self._sweeper.is_text(field[1]):
+            return True
+        return any(map(self._sweeper.is_number, numbers(field, little=little)))
+
+    def _hit(self, tag: int, field: Field) -> bool:
         vr = field[0]
         found = texts(field, node=_OURS)
         if vr == "UI":
-            return not all(map(may_be_uid, found))
+            return not all(map(may_be_uid, found)) or any(map(self._is_false_standard, found))
         if vr in NUMBER_VRS:
             return any(map(self._sweeper.found_in_number, found))
+        if vr == "CS":
+            return any(map(self._sweeper.found_in_code, found))
+        if tag in TECHNICAL:  # what is no term is gone by now
+            return any(map(self._sweeper.found_in_term, found))
         return any(map(self._found_in_text, found))
 
     def _found_in_text(self, text: str) -> bool:
@@ -366,29 +490,11 @@ class InstanceCleaner:
         return None
 
     def _count(self, action: Action) -> None:
-        self._trace.actions[action.value] += 1
+        self._trace.letters.append(action)
 
 
 _Handler = Callable[[Node, int, Field], Field | None]
 
 
-def _empty(field: Field) -> Field:
-    return (field[0], []) if field[0] == "SQ" else (field[0], b"")
-
-
-def _joined(values: list[str]) -> bytes:
-    return "\\".join(values).encode("utf-8", "replace") if any(values) else b""
-
-
-def _as_utf_8(node: Node, field: Field) -> Field:
-    """The same text in the character set that we declare; what is ASCII stays the same bytes."""
-    vr, value = field
-    if isinstance(value, bytes) and (
-        vr in BINARY_VRS or vr in _NUMERIC_SIZES or (value.isascii() and b"\x1b" not in value)
-    ):
-        return field
-    return vr, _joined(texts(field, node=node))
-
-
 def _fitting(found: list[str]) -> bytes:
-    return _joined([upper for text in found if _CS.fullmatch(upper := text.upper())])
+    return joined([upper for text in found if _CS.fullmatch(upper := text.upper())])

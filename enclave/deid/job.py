@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,30 @@ from enclave.core.canonical import digest_hex
 from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid import canaries, tables
 from enclave.deid.commit import STAGING, Committer, clear_staging
+from enclave.deid.faces.order import FaceOrder, account
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
-from enclave.deid.instance import make_tools
+from enclave.deid.instance import Tools, make_tools
 from enclave.deid.journal import Journal, job_digest
 from enclave.deid.keyring import Keyring
+from enclave.deid.pixel_form import Array
 from enclave.deid.pools import Here, Pool, Processes, Task
+from enclave.deid.private import PrivateElements, private_key
 from enclave.deid.profile import Profile
 from enclave.deid.provenance import write_provenance
 from enclave.deid.quarantine import write_quarantine
+from enclave.deid.quiet import quiet_parsing, rare_collection
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition, table_rows, vocabulary
-from enclave.deid.worker import OUTPUT_FAULTS, Outcome, Plan, Seen, harvest_file
+from enclave.deid.table_files import RawTable, read_table
+from enclave.deid.templates import evidence_of, learn
+from enclave.deid.worker import BURNED_IN, OUTPUT_FAULTS, SPARED, Outcome, Plan, Seen, harvest_file
 
 Progress = Callable[[int, int], None]
-_CHUNK = 16
+_CHUNK = 64
+_SAMPLE_STEP = 32  # slices of a series for each that the network looks at in any case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +62,18 @@ class JobSpec:
 
 @dataclass(slots=True)
 class JobResult:
-    """What was done; ``patients`` maps originals to pseudonyms and offsets: the key back, for the vault only."""
+    """What was done; ``patients`` maps originals to pseudonyms and offsets: the key back, for the vault only.
+
+    ``sources``: the input of each file that left. ``faces``: by the folder of a series whose face went, the head from
+    the front before and after; the first shows who it is.
+    """
 
     report: dict[str, Any]
     outcomes: list[Outcome]
     tables: list[tables.CleanTable]
+    sources: dict[str, Path] = field(default_factory=dict, repr=False)
     patients: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+    faces: dict[str, tuple[Array, Array]] = field(default_factory=dict, repr=False)
 
 
 def run_job(spec: JobSpec) -> JobResult:
@@ -71,7 +84,8 @@ def run_job(spec: JobSpec) -> JobResult:
     is kept. A single bad file never raises: it is quarantined.
     """
     try:
-        return _Job(spec).run()
+        with rare_collection():
+            return _Job(spec).run()
     except OSError as error:
         if error.errno not in OUTPUT_FAULTS:
             raise
@@ -85,10 +99,14 @@ class _Job:
     def __init__(self, spec: JobSpec) -> None:
         self._spec = spec
         self._recipe = spec.recipe
-        self._profile = Profile(table_rows(), options=spec.recipe.options)
+        self._profile = Profile(table_rows(), options=spec.recipe.options, minimum=spec.recipe.needed())
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._outcomes: list[Outcome] = []
         self._seen: dict[int, Seen] = {}
+        self._faces = account({}, {})
+        self._views: list[tuple[tuple[int, ...], Array, Array]] = []
+        self._templates: dict[str, int] = {}
+        self._private = PrivateElements(private_key(spec.keyring))
 
     def run(self) -> JobResult:
         started = time.perf_counter()
@@ -100,19 +118,27 @@ class _Job:
             self._open_output()
             journal = stack.enter_context(contextlib.closing(Journal(self._spec.output)))
             staging = self._open_staging(stack)
-            planted = canaries.plant(self._recipe.canaries.count, stack=stack, keyring=self._spec.keyring)
+            count, folder = self._recipe.canaries.count, staging / "canaries"
+            planted = canaries.plant(count, folder=folder, keyring=self._spec.keyring)
             cohort = self._harvest(entries, raw, planted=planted, pool=pool)
             tools = make_tools(self._recipe, keyring=self._spec.keyring, cohort=cohort)
             self._begin(journal, raw)
             self._outcomes += [_refused(entry, "table_without_roles") for entry in unknown]
             files = [entry for entry in entries if not entry.is_table]
-            self._clean_all(files, Plan(tools, staging), journal=journal, pool=pool)
+            plan = Plan(tools, staging)
+            plan = replace(plan, faces=self._order_faces(files))
+            plan = replace(plan, thorough=self._series_with_text(files, plan, pool=pool))
+            plan = self._with_templates(files, plan, pool=pool)
+            self._clean_all(files, plan, journal=journal, pool=pool)
             found = canaries.search(planted, tools=tools)
-            cleaned = self._clean_tables(raw, cohort)
+            cleaned = self._clean_tables(raw, tools)
             self._write_account(entries)
         report = self._report(entries, cleaned, seconds=time.perf_counter() - started)
         report["canaries"] = found
-        return JobResult(report, self._outcomes, cleaned, self._key_back(cohort, planted))
+        report["private_removed"] = self._private.account(kept=tools.private)
+        paths = {entry.index: entry.path for entry in entries}
+        sources = {outcome.path: paths[outcome.index] for outcome in self._outcomes if outcome.path}
+        return JobResult(report, self._outcomes, cleaned, sources, self._key_back(cohort, planted), self._seen_faces())
 
     # ── before ──────────────────────────────────────────────────────────────
 
@@ -142,7 +168,7 @@ class _Job:
         stack.callback(clear_staging, output)
         return staging
 
-    def _begin(self, journal: Journal, raw: list[tuple[Entry, tables.RawTable]]) -> None:
+    def _begin(self, journal: Journal, raw: list[tuple[Entry, RawTable]]) -> None:
         """Goes on with what the journal remembers; a file that it does not remember is made again."""
         output = self._spec.output
         state = [(index, seen.fingerprint.partition(":")[0]) for index, seen in self._seen.items()]
@@ -157,11 +183,11 @@ class _Job:
             if (path.is_file() or path.is_symlink()) and path.relative_to(output).as_posix() not in kept:
                 path.unlink()
 
-    def _read_tables(self, known: list[Entry]) -> list[tuple[Entry, tables.RawTable]]:
+    def _read_tables(self, known: list[Entry]) -> list[tuple[Entry, RawTable]]:
         found = []
         for entry in known:
             try:
-                raw = tables.read_table(entry.path)
+                raw = read_table(entry.path)
             except Quarantined as verdict:
                 self._outcomes.append(_refused(entry, verdict.reason))
                 continue
@@ -172,29 +198,76 @@ class _Job:
     def _harvest(
         self,
         entries: list[Entry],
-        raw: list[tuple[Entry, tables.RawTable]],
+        raw: list[tuple[Entry, RawTable]],
         *,
         planted: canaries.Canaries,
         pool: Pool,
     ) -> Cohort:
-        harvest = Harvest(vocabulary())
+        retained = self._profile.retained
+        harvest = Harvest(vocabulary(), private=self._private, retained=retained)
         with self._stage("harvest"):
-            for _, table in raw:
-                tables.harvest_table(table, spec=self._recipe.tables[table.name], harvest=harvest)
             files = [entry for entry in entries if not entry.is_table]
             chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
             done = 0
-            for part, seen, refused in pool.harvest(chunks):
+            for part, seen, refused in pool.harvest(chunks, key=self._private.key, retained=retained):
                 harvest.merge(part)
                 self._seen.update(seen)
                 self._outcomes += refused
                 done += len(seen) + len(refused)
                 _tell(self._spec.reading, done, len(files))
+            for _, table in raw:  # after the files, which say whose an accession number is
+                tables.harvest_table(table, spec=self._recipe.tables[table.name], harvest=harvest)
             for path in planted.files:
                 harvest_file(harvest, path, evidence=False)
             return harvest.finish()
 
     # ── the work ────────────────────────────────────────────────────────────
+
+    def _order_faces(self, files: list[Entry]) -> dict[int, FaceOrder]:
+        """What is done about faces; heads that are recognisable are put together and looked at here."""
+        if "clean_recognizable_features" not in self._profile.options:
+            return {}
+        images = {index: seen.image for index, seen in self._seen.items() if seen.image is not None}
+        if not images:
+            return {}
+        from enclave.deid.faces.study import order_faces  # scipy: most jobs have no head
+
+        paths = {entry.index: entry.path.absolute() for entry in files}
+        with self._stage("faces"), quiet_parsing():
+            done = order_faces(images, paths=paths, strip=self._recipe.faces.removal == "skull")
+        self._faces, self._views = account(done.orders, images), done.views
+        return done.orders
+
+    def _series_with_text(self, files: list[Entry], plan: Plan, *, pool: Pool) -> frozenset[str]:
+        """The series in whose sample the network sees text: the gate alone is not enough for them."""
+        if "clean_pixel_data" not in self._profile.options:
+            return frozenset()
+        slices: defaultdict[str, list[Path]] = defaultdict(list)
+        for entry in files:
+            seen = self._seen.get(entry.index)
+            if seen is not None and seen.series:
+                slices[seen.series].append(entry.path.absolute())
+        sample = [(name, path) for name, paths in slices.items() for path in sampled(paths)]
+        with self._stage("sample"):
+            return frozenset(pool.sample(sample, plan))
+
+    def _with_templates(self, files: list[Entry], plan: Plan, *, pool: Pool) -> Plan:
+        """The plan with what images of a device have in common; learned first, so that no order of files matters."""
+        if "clean_pixel_data" not in self._profile.options:
+            return plan
+        paths = {entry.index: entry.path.absolute() for entry in files}
+        wanted = evidence_of({index: self._seen[index].device for index in paths if index in self._seen})
+        with self._stage("templates"):
+            tasks = [(index, paths[index], self._seen[index].fingerprint) for index in wanted]
+            layouts = {layout.index: layout for layout in pool.learn(tasks, plan)}
+        templates = learn(layouts.values())
+        self._templates = {
+            "devices": len(templates),
+            "lines": sum(len(template.lines) for template in templates.values()),
+            "sparing": sum(template.spares for template in templates.values()),
+            "evidence": len(layouts),
+        }
+        return replace(plan, templates=templates, layouts=layouts)
 
     def _clean_all(self, files: list[Entry], plan: Plan, *, journal: Journal, pool: Pool) -> None:
         todo: list[Task] = []
@@ -208,7 +281,8 @@ class _Job:
             else:
                 todo.append((entry.index, entry.path.absolute(), seen.fingerprint))
         keys = {index: self._seen[index].sop for index, _, _ in todo}
-        committer = Committer(self._spec.output, staging=plan.staging, keys=keys)
+        named = [before.path for before in self._outcomes]
+        committer = Committer(self._spec.output, staging=plan.staging, keys=keys, named=named)
         done = len(files) - len(todo)
         for result in pool.clean(todo, plan):
             for outcome in committer.take(result):
@@ -219,19 +293,12 @@ class _Job:
                 done += 1
                 _tell(self._spec.progress, done, len(files))
 
-    def _clean_tables(self, raw: list[tuple[Entry, tables.RawTable]], cohort: Cohort) -> list[tables.CleanTable]:
+    def _clean_tables(self, raw: list[tuple[Entry, RawTable]], tools: Tools) -> list[tables.CleanTable]:
         cleaned = []
         folder = self._spec.output / "tables"
         with self._stage("tables"):
             for entry, table in raw:
-                clean = tables.clean_table(
-                    table,
-                    spec=self._recipe.tables[table.name],
-                    keyring=self._spec.keyring,
-                    cohort=cohort,
-                    vocabulary=vocabulary(),
-                    max_shift_days=self._recipe.dates.max_shift_days,
-                )
+                clean = tables.clean_table(table, spec=self._recipe.tables[table.name], tools=tools)
                 folder.mkdir(exist_ok=True)
                 written = tables.write_clean(clean, folder=folder, suffix=entry.path.suffix.lower())
                 self._outcomes.append(_table_outcome(entry, written, self._spec.output, clean))
@@ -244,7 +311,9 @@ class _Job:
         self._outcomes.sort(key=lambda outcome: outcome.index)
         output = self._spec.output
         left = [outcome for outcome in self._outcomes if outcome.path]
-        write_provenance(output / "provenance.parquet", outcomes=left, options=self._profile.options)
+        detectors = self._recipe.long_text == "detectors"
+        options = self._profile.options
+        write_provenance(output / "provenance.parquet", outcomes=left, options=options, detectors=detectors)
         held = [outcome for outcome in self._outcomes if outcome.reason]
         sources = {entry.index: entry.path for entry in entries} if self._spec.quarantine_copies else {}
         write_quarantine(output / "quarantine", held=held, originals=sources)
@@ -267,9 +336,11 @@ class _Job:
             "seconds": round(seconds, 3),
             "stage_seconds": {name: round(value, 3) for name, value in self._seconds.items()},
             "images_per_second": round(images / seconds, 1) if seconds else 0.0,
-            "redacted_boxes": 0,
+            "redacted_boxes": _with_reason(out, BURNED_IN),
+            "faces": self._faces,
+            "templates": {**self._templates, "spared": _with_reason(out, SPARED)},
             "redactions": dict(Counter(reason for outcome in out for _, reason in outcome.redactions)),
-            "tables": {clean.name: dict(clean.counts) for clean in cleaned},
+            "tables": {clean.name: {**clean.counts, "review_columns": list(clean.review)} for clean in cleaned},
         }
         if not self._recipe.pixels_cleaned:
             report["pixels_not_cleaned"] = images
@@ -283,6 +354,16 @@ class _Job:
             if patient not in planted.patients
         }
 
+    def _seen_faces(self) -> dict[str, tuple[Array, Array]]:
+        """The views of heads by the folder that their series left as."""
+        folders = {outcome.index: outcome.path.rpartition("/")[0] for outcome in self._outcomes if outcome.path}
+        found = {}
+        for images, before, after in self._views:
+            folder = next((folders[index] for index in images if index in folders), "")
+            if folder:
+                found[folder] = before, after
+        return found
+
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -290,6 +371,15 @@ class _Job:
             yield
         finally:
             self._seconds[name] += time.perf_counter() - start
+
+
+def _with_reason(outcomes: list[Outcome], wanted: str) -> int:
+    return sum(reason == wanted for outcome in outcomes for _, reason in outcome.redactions)
+
+
+def sampled(slices: list[Path]) -> list[Path]:
+    """Every 32nd slice of a series, from the middle outwards: one of a short series."""
+    return slices[(len(slices) // 2) % _SAMPLE_STEP :: _SAMPLE_STEP]
 
 
 def _pool(spec: JobSpec) -> contextlib.AbstractContextManager[Pool]:
@@ -316,4 +406,5 @@ def _table_outcome(entry: Entry, written: Path, output: Path, clean: tables.Clea
         input_sha256=hashlib.sha256(entry.path.read_bytes()).hexdigest(),
         output_sha256=hashlib.sha256(written.read_bytes()).hexdigest(),
         actions={f"table_{name}": count for name, count in clean.counts.items()},
+        redactions=list(clean.redactions),
     )

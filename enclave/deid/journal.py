@@ -10,6 +10,7 @@ from typing import Any
 
 from enclave.core.canonical import digest_hex
 from enclave.core.errors import ConflictError
+from enclave.deid.iods import types_edition
 from enclave.deid.recipe import Recipe
 from enclave.deid.table import table_edition
 from enclave.deid.worker import Outcome
@@ -18,8 +19,9 @@ NAME = ".journal.jsonl"
 
 
 def job_digest(recipe: Recipe, *, key_check: str, inputs: str) -> str:
-    """What must be the same for a job to go on: recipe, key, table edition, and all that the first pass read."""
-    return digest_hex({"recipe": repr(recipe), "key": key_check, "table": table_edition(), "inputs": inputs})
+    """What must be the same for a job to go on: recipe, key, editions, and all that the first pass read."""
+    editions = f"{table_edition()}/{types_edition()}"
+    return digest_hex({"recipe": repr(recipe), "key": key_check, "table": editions, "inputs": inputs})
 
 
 class Journal:

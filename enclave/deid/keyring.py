@@ -42,15 +42,18 @@ class Keyring:
         return offset_days(patient, key=self.date, max_shift_days=max_shift_days)
 
 
-def open_keyring(path: Path) -> Keyring:
-    """The keyring of a key file; raises as ``keys.files.read_symmetric`` does."""
-    return derive_keyring(read_symmetric(path))
+def open_keyring(path: Path, *, project: str = "") -> Keyring:
+    """The keyring of a key file, or that of one project; raises as ``keys.files.read_symmetric`` does."""
+    return derive_keyring(read_symmetric(path), project=project)
 
 
-def derive_keyring(master: Secret) -> Keyring:
-    """The keyring of a secret of 32 bytes."""
+def derive_keyring(master: Secret, *, project: str = "") -> Keyring:
+    """The keyring of a secret of 32 bytes; with ``project`` one from which no other project's can be reckoned."""
+    secret = master.reveal()
+    if project:
+        secret = hmac.new(secret, _LABEL + b"project/" + project.encode(), hashlib.sha256).digest()
     kinds = {
-        kind: hmac.new(master.reveal(), _LABEL + kind.encode(), hashlib.sha256).digest()
+        kind: hmac.new(secret, _LABEL + kind.encode(), hashlib.sha256).digest()
         for kind in ("patient", "uid", "date", "number")
     }
     return Keyring(**kinds)

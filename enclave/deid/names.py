@@ -56,6 +56,21 @@ def _least(part: str) -> int:
     return MIN_NAME_PART if part.isascii() else 1  # one character of Han is a surname
 
 
+def own_parts(name: str) -> frozenset[str]:
+    """The parts of a patient's name that go from that patient's texts: two letters are enough, titles stay."""
+    return frozenset(part for part in fold(name).split() if len(part) > 1 and part not in _COMMON)
+
+
+def name_initials(name: str) -> frozenset[str]:
+    """The two and three letters that a person signs with: given name, middle name and family name, in both orders."""
+    parts = [part for part in fold(name).split() if part not in _COMMON]
+    if len(parts) < 2:
+        return frozenset()
+    family, *given = (part[0] for part in parts)
+    letters = "".join(given[:2])
+    return frozenset({letters + family, family + letters, given[0] + family, family + given[0]})
+
+
 def number_forms(identifier: str) -> frozenset[str]:
     """Squeezed forms of a number or code that identify: itself, its digits, their last six; at least five long."""
     whole = squeeze(identifier)

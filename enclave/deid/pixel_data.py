@@ -6,15 +6,17 @@ import hashlib
 import struct
 from dataclasses import dataclass, replace
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import Source
+from enclave.deid.tree import Node, number_at, text_at
 
 PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _UNDEFINED = 0xFFFFFFFF
+_ROWS, _COLUMNS, _BITS, _SAMPLES = 0x00280010, 0x00280011, 0x00280100, 0x00280002
+_PHOTOMETRIC, _FRAMES = 0x00280004, 0x00280008
 _MAX_FRAGMENTS = 1 << 22
 _OTHER_VRS = {0x7FE00008: b"OF", 0x7FE00009: b"OD"}
 _SHORT_NAMES = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
@@ -55,13 +57,13 @@ def locate(source: Source, *, at: int, tag: int, vr: str | None, length: int) ->
     )
 
 
-def check_pixels(dataset: Dataset, elements: tuple[PixelElement, ...]) -> None:
+def check_pixels(tree: Node, elements: tuple[PixelElement, ...], *, syntax: UID) -> None:
     """Raises ``Quarantined`` when pixel data are missing, no bytes, or end before the size that the header promises."""
+    needs_pixels = _ROWS in tree and _BITS in tree
+    encapsulated = bool(syntax.is_encapsulated)
     try:
-        needs_pixels = 0x00280010 in dataset and 0x00280100 in dataset
-        encapsulated = bool(dataset.file_meta.TransferSyntaxUID.is_encapsulated)
-        wanted = _native_bits(dataset) if elements and not encapsulated else 0
-    except Exception:  # noqa: BLE001 - Rows, Columns or BitsAllocated missing or no numbers
+        wanted = _native_bits(tree) if elements and not encapsulated else 0
+    except ValueError:  # Rows, Columns or BitsAllocated missing or no numbers
         raise Quarantined("unreadable") from None
     if not elements and needs_pixels:
         raise Quarantined("truncated")
@@ -74,27 +76,32 @@ def check_pixels(dataset: Dataset, elements: tuple[PixelElement, ...]) -> None:
             raise Quarantined("truncated")
 
 
-def trim(dataset: Dataset, elements: tuple[PixelElement, ...]) -> tuple[PixelElement, ...]:
+def trim(tree: Node, elements: tuple[PixelElement, ...]) -> tuple[PixelElement, ...]:
     """The elements, checked before, without what stands behind the image and is none: it may hide anything."""
-    return tuple(replace(element, end=_image_end(dataset, element)) for element in elements)
+    return tuple(replace(element, end=_image_end(tree, element)) for element in elements)
 
 
-def _image_end(dataset: Dataset, element: PixelElement) -> int:
+def _image_end(tree: Node, element: PixelElement) -> int:
     """A whole number of half frames is taken for image: a frame count or a subsampling that is not declared."""
     if element.encapsulated or element.tag != PIXEL_TAGS[0]:
         return element.end
-    wanted = (_native_bits(dataset) + 7) // 8
-    frame = wanted // max(1, int(dataset.get("NumberOfFrames") or 1))
+    wanted = (_native_bits(tree) + 7) // 8
+    frame = wanted // max(1, number_at(tree, _FRAMES) or 1)
     surplus = element.size - wanted
     if surplus <= 1 or (frame > 1 and surplus * 2 % frame == 0):
         return element.end
     return element.start + wanted
 
 
-def _native_bits(dataset: Dataset) -> int:
-    samples = 2 if "422" in str(dataset.get("PhotometricInterpretation")) else int(dataset.get("SamplesPerPixel") or 1)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    return int(dataset.Rows) * int(dataset.Columns) * frames * samples * int(dataset.BitsAllocated)
+def _native_bits(tree: Node) -> int:
+    samples = 2 if "422" in text_at(tree, _PHOTOMETRIC) else number_at(tree, _SAMPLES) or 1
+    bits = samples * (number_at(tree, _FRAMES) or 1)
+    for tag in (_ROWS, _COLUMNS, _BITS):
+        number = number_at(tree, tag)
+        if number is None:
+            raise ValueError(tag)
+        bits *= number
+    return bits
 
 
 def pixel_sha256(source: Source, elements: tuple[PixelElement, ...]) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pydicom.dataset import Dataset
-
 from enclave.deid.names import fold
+from enclave.deid.tree import Node, text_at
 
 # Modalities whose original images come from a detector without a screen in between.
 _CLEAN_BY_MAKING = frozenset({"CT", "MR", "PT"})
@@ -24,28 +23,28 @@ _HEAD_WORDS = frozenset(_HEAD_NAMES.split())
 _DESCRIBING = (0x00180015, 0x00081030, 0x0008103E, 0x00181030)
 
 
-def may_show_text(dataset: Dataset) -> bool:
+def may_show_text(tree: Node) -> bool:
     """Whether burned-in text cannot be ruled out by the header."""
-    modality = _text(dataset, 0x00080060)
-    said = _text(dataset, 0x00280301)
-    if said == "YES" or _text(dataset, 0x00080016).startswith(_SECONDARY_CAPTURE):
+    modality = _text(tree, 0x00080060)
+    said = _text(tree, 0x00280301)
+    if said == "YES" or _text(tree, 0x00080016).startswith(_SECONDARY_CAPTURE):
         return True
-    if _COLOUR.search(_text(dataset, 0x00280004)) or _overlay_in_pixels(dataset):
+    if _COLOUR.search(_text(tree, 0x00280004)) or _overlay_in_pixels(tree):
         return True
-    if _CAPTURE_WORDS.search(fold(_text(dataset, 0x00080008).replace("PRIMARY", ""))) and "PRIMARY" not in _text(
-        dataset, 0x00080008
+    if _CAPTURE_WORDS.search(fold(_text(tree, 0x00080008).replace("PRIMARY", ""))) and "PRIMARY" not in _text(
+        tree, 0x00080008
     ):
         return True
     if modality in _CLEAN_BY_MAKING:
-        return "SECONDARY" in _text(dataset, 0x00080008) and said != "NO"
+        return "SECONDARY" in _text(tree, 0x00080008) and said != "NO"
     return not (modality in _CLEAN_IF_SAID and said == "NO")
 
 
-def may_show_face(dataset: Dataset) -> bool:
+def may_show_face(tree: Node) -> bool:
     """Whether a face cannot be ruled out: a sectional image of a head, or of no stated region."""
-    if _text(dataset, 0x00080060) not in _HEAD_MODALITIES:
+    if _text(tree, 0x00080060) not in _HEAD_MODALITIES:
         return False
-    words = {word for tag in _DESCRIBING for word in fold(_text(dataset, tag)).split()}
+    words = {word for tag in _DESCRIBING for word in fold(_text(tree, tag)).split()}
     return not words or bool(words & _HEAD_WORDS) or not (words & _OTHER_REGIONS)
 
 
@@ -57,17 +56,10 @@ _OTHER_NAMES = (
 _OTHER_REGIONS = frozenset(_OTHER_NAMES.split())
 
 
-def _overlay_in_pixels(dataset: Dataset) -> bool:
+def _overlay_in_pixels(tree: Node) -> bool:
     """Whether an overlay plane sits in unused bits of the pixels (PS3.5 8.1.2, retired)."""
-    return any(
-        tag.group & 0xFF01 == 0x6000 and tag.element == 0x0102 and _text(dataset, int(tag)) not in ("", "0")
-        for tag in dataset.keys()  # noqa: SIM118 - iterating a Dataset yields decoded elements
-    )
+    return any(tag & 0xFF01FFFF == 0x60000102 and _text(tree, tag) not in ("", "0") for tag in tree)
 
 
-def _text(dataset: Dataset, tag: int) -> str:
-    try:
-        value = dataset[tag].value
-    except Exception:  # noqa: BLE001 - absent, or bytes that do not decode: nothing is said either way
-        return ""
-    return ("" if value is None else str(value)).strip(" \0").upper()
+def _text(tree: Node, tag: int) -> str:
+    return text_at(tree, tag).upper()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,23 +19,38 @@ from typing import Protocol, TypeVar
 from enclave.core.errors import UnavailableError
 from enclave.deid.harvest import Harvest
 from enclave.deid.inputs import Entry
+from enclave.deid.private import PrivateElements
+from enclave.deid.quiet import rare_collection
+from enclave.deid.reading import size_of
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import sha256_of
 from enclave.deid.table import vocabulary
+from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome, Plan, Seen, Worker, harvest_file
 
 T = TypeVar("T")
 R = TypeVar("R")
 Task = tuple[int, Path, str]
+_WITH_THREADS = frozenset({"onnxruntime"})  # libraries with threads of their own, which a forked process lacks
+Slice = tuple[str, Path]  # the name of a slice's series, and its file
 HarvestPart = tuple[Harvest, dict[int, Seen], list[Outcome]]
-_AHEAD = 3  # tasks that wait per process: enough that none is idle, few enough to be done again after a kill
+_BATCH_FILES, _BATCH_BYTES = 32, 8 << 20  # of a task: handing one over takes about as long as cleaning a small file
+_SHARES = 8  # tasks that a worker should still get of what is left, so that all of them end together
+_SLICES = 8  # of a task that only looks for text
+_AHEAD = 1  # tasks that wait per process: enough that none is idle, few enough to be done again after a kill
 
 
 class Pool(Protocol):
     """Runs both passes. Results come in any order; a result that was given is never given again."""
 
-    def harvest(self, chunks: Iterable[list[Entry]]) -> Iterator[HarvestPart]:
-        """The first pass over chunks of files."""
+    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
+        """The first pass over chunks of files; ``key`` is that of ``PrivateElements``, ``retained`` of ``Harvest``."""
+
+    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
+        """The series of the slices that show text."""
+
+    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+        """What text images show by which templates of their devices are learned."""
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
@@ -42,9 +59,19 @@ class Pool(Protocol):
 class Here:
     """This process alone."""
 
-    def harvest(self, chunks: Iterable[list[Entry]]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
-        yield from map(harvest_chunk, chunks)
+        yield from (harvest_chunk(chunk, key=key, retained=retained) for chunk in chunks)
+
+    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
+        """The series of the slices that show text."""
+        worker = Worker(plan)
+        yield from (name for name, path in slices if worker.sees_text(path))
+
+    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+        """What text images show."""
+        worker = Worker(plan)
+        yield from filter(None, (worker.layout(*task) for task in tasks))
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
@@ -53,29 +80,66 @@ class Here:
 
 
 class Processes:
-    """Processes of this machine, begun without our threads and their locks (intaked has several).
+    """Processes of this machine, begun without other threads and their locks.
 
-    Raises ``UnavailableError`` when one of them is killed; what is finished is in the journal.
+    A process of one thread forks itself, which takes no time. Of one with several (intaked) a copy would not be sound:
+    there they are forked from a server that has loaded what they share, which takes a second; until it is there, this
+    process does the first pass. Raises ``UnavailableError`` when one of them is killed; what is finished is in the
+    journal.
     """
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
+        self._server = multiprocessing.get_context("forkserver")
+        self._server.set_forkserver_preload(["__main__", "enclave.deid.preload"])
+        self._awake = threading.Event()
+        if _may_fork():
+            self._awake.set()
+        else:
+            threading.Thread(target=self._wake, daemon=True).start()
 
-    def harvest(self, chunks: Iterable[list[Entry]]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
+        waiting = iter(chunks)
+        while not self._awake.is_set() and (first := list(itertools.islice(waiting, 1))):
+            yield harvest_chunk(first[0], key=key, retained=retained)
         with self._executor(None) as executor:
-            yield from self._windowed(executor, harvest_chunk, chunks)
+            yield from self._windowed(executor, functools.partial(harvest_chunk, key=key, retained=retained), waiting)
+
+    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
+        """The series of the slices that show text."""
+        if not slices:
+            return
+        with self._executor(plan) as executor:
+            for names in self._windowed(executor, _sample_here, _groups(slices)):
+                yield from names
+
+    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+        """What text images show."""
+        if not tasks:
+            return
+        with self._executor(plan) as executor:
+            for layouts in self._windowed(executor, _learn_here, batches(tasks, workers=self._jobs)):
+                yield from layouts
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
         with self._executor(plan) as executor:
-            yield from self._windowed(executor, _clean_here, tasks)
+            for outcomes in self._windowed(executor, _clean_here, batches(tasks, workers=self._jobs)):
+                yield from outcomes
+
+    def _wake(self) -> None:
+        try:
+            first = self._server.Process(target=_nothing)
+            first.start()
+            first.join()
+        finally:
+            self._awake.set()
 
     @contextlib.contextmanager
     def _executor(self, plan: Plan | None) -> Iterator[ProcessPoolExecutor]:
-        fresh = multiprocessing.get_context("forkserver")
-        fresh.set_forkserver_preload(["enclave.deid.pools"])
-        executor = ProcessPoolExecutor(self._jobs, mp_context=fresh, initializer=_start_worker, initargs=(plan,))
+        context = multiprocessing.get_context("fork") if _may_fork() else self._server
+        executor = ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_start_worker, initargs=(plan,))
         try:
             yield executor
         except BrokenProcessPool:
@@ -96,6 +160,36 @@ class Processes:
                 yield future.result()
 
 
+def _nothing() -> None:
+    """The task of the first process."""
+
+
+def _may_fork() -> bool:
+    """Whether a copy of this process is sound: no other thread can hold a lock in it."""
+    return threading.active_count() == 1 and _WITH_THREADS.isdisjoint(sys.modules)
+
+
+def batches(tasks: list[Task], *, workers: int) -> Iterator[list[Task]]:
+    """Files that go to a worker together: many small ones, a single large one, fewer toward the end."""
+    batch: list[Task] = []
+    room = _BATCH_BYTES
+    for at, task in enumerate(tasks):
+        batch.append(task)
+        room -= size_of(task[2])
+        left = len(tasks) - at - 1
+        if room <= 0 or len(batch) >= min(_BATCH_FILES, left // (_SHARES * workers)):
+            yield batch
+            batch, room = [], _BATCH_BYTES
+    if batch:
+        yield batch
+
+
+def _groups(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
+    waiting = iter(slices)
+    while group := list(itertools.islice(waiting, _SLICES)):
+        yield group
+
+
 def lost_worker() -> UnavailableError:
     """The error for a worker that was ended from outside."""
     return UnavailableError(
@@ -103,9 +197,9 @@ def lost_worker() -> UnavailableError:
     )
 
 
-def harvest_chunk(chunk: list[Entry]) -> HarvestPart:
+def harvest_chunk(chunk: list[Entry], *, key: bytes, retained: frozenset[int]) -> HarvestPart:
     """The first pass over some files."""
-    part = Harvest(vocabulary())
+    part = Harvest(vocabulary(), private=PrivateElements(key), retained=retained)
     seen: dict[int, Seen] = {}
     refused: list[Outcome] = []
     for entry in chunk:
@@ -115,15 +209,18 @@ def harvest_chunk(chunk: list[Entry]) -> HarvestPart:
             refused.append(
                 Outcome(index=entry.index, reason=verdict.reason, input_sha256=sha256_of(entry.path)),
             )
+    part.forget()
     return part, seen, refused
 
 
 _worker: list[Worker] = []
+_for_life = contextlib.ExitStack()
 
 
 def _start_worker(plan: Plan | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _for_life.enter_context(rare_collection())
     _worker[:] = [Worker(plan)] if plan is not None else []
 
 
@@ -135,5 +232,13 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _clean_here(task: Task) -> Outcome:
-    return _worker[0].run(*task)
+def _clean_here(batch: list[Task]) -> list[Outcome]:
+    return [_worker[0].run(*task) for task in batch]
+
+
+def _learn_here(batch: list[Task]) -> list[Layout]:
+    return list(filter(None, (_worker[0].layout(*task) for task in batch)))
+
+
+def _sample_here(slices: list[Slice]) -> list[str]:
+    return [name for name, path in slices if _worker[0].sees_text(path)]

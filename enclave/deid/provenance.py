@@ -8,12 +8,16 @@ from array import array
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from enclave.deid.faces.order import parse_place
+from enclave.deid.iods import types_edition
 from enclave.deid.table import table_edition
 from enclave.deid.worker import Outcome
+from enclave.detectors.model import PACKAGE, check_model, model_folder
 
 _ROWS = 10_000  # in memory at a time
 _SCHEMA = pa.schema([
@@ -29,17 +33,20 @@ _SCHEMA = pa.schema([
 ])  # fmt: skip
 
 
-def write_provenance(path: Path, *, outcomes: Iterable[Outcome], options: tuple[str, ...]) -> None:
+def write_provenance(
+    path: Path, *, outcomes: Iterable[Outcome], options: tuple[str, ...], detectors: bool = False
+) -> None:
     """Writes one row per object that left; the same job writes the same bytes."""
+    tools = json.dumps(tool_versions(detectors=detectors), sort_keys=True)
     ordered = sorted(outcomes, key=lambda done: done.path)
     part = path.with_name(f".{path.name}.part")
     with parquet.ParquetWriter(part, _SCHEMA, compression="none") as writer:
         for at in range(0, max(1, len(ordered)), _ROWS):
-            writer.write_table(_rows(ordered[at : at + _ROWS], options=options))
+            writer.write_table(_rows(ordered[at : at + _ROWS], options=options, tools=tools))
     part.replace(path)
 
 
-def _rows(outcomes: list[Outcome], *, options: tuple[str, ...]) -> pa.Table:
+def _rows(outcomes: list[Outcome], *, options: tuple[str, ...], tools: str) -> pa.Table:
     count = len(outcomes)
     listed = pa.ListArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), count + 1, [None, _buffer(at * len(options) for at in range(count + 1))]),
@@ -52,11 +59,26 @@ def _rows(outcomes: list[Outcome], *, options: tuple[str, ...]) -> pa.Table:
         _strings(done.pixel_sha256 for done in outcomes),
         _strings([table_edition()] * count),
         listed,
-        _strings([json.dumps(tool_versions(), sort_keys=True)] * count),
+        _strings([tools] * count),
         _strings(json.dumps(done.actions, sort_keys=True) for done in outcomes),
-        _strings(json.dumps([{"tag": tag, "reason": reason} for tag, reason in done.redactions]) for done in outcomes),
+        _strings(_redactions(done) for done in outcomes),
     ]
     return pa.Table.from_arrays(columns, schema=_SCHEMA)
+
+
+def _redactions(done: Outcome) -> str:
+    """Where and why: of an instance by tag and, of pixels, box; of a table by ``column[row]``."""
+    if not done.path.endswith(".dcm"):
+        return json.dumps([{"cell": place, "reason": reason} for place, reason in done.redactions])
+    return json.dumps([{**_place(place), "reason": reason} for place, reason in done.redactions])
+
+
+def _place(place: str) -> dict[str, Any]:
+    tag, brace, planes = place.partition("{")
+    if brace:
+        return {"tag": tag, "planes": parse_place(planes.rstrip("}"))}
+    tag, bracket, box = place.partition("[")
+    return {"tag": tag, "box": [int(edge) for edge in box.rstrip("]").split(",")]} if bracket else {"tag": tag}
 
 
 def _strings(values: Iterable[str]) -> pa.StringArray:
@@ -70,9 +92,18 @@ def _buffer(numbers: Iterable[int]) -> pa.Buffer:
     return pa.py_buffer(array("i", numbers))
 
 
-def tool_versions() -> dict[str, str]:
-    """The versions of what touched the data."""
-    return {name: _version(name) for name in ("enclave", "pydicom", "pyarrow", "numpy")}
+def tool_versions(*, detectors: bool = False) -> dict[str, str]:
+    """The versions of what touched the data, and the edition of the IODs that it was judged by.
+
+    With ``detectors`` those of the language model, too, and the digest of its files as they are.
+    """
+    packages = {
+        name: _version(name) for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime")
+    }
+    if detectors:
+        packages |= {name: _version(name) for name in ("presidio-analyzer", "spacy", PACKAGE)}
+        packages[f"{PACKAGE} sha256"] = check_model(model_folder())
+    return {**packages, "ps3.3": types_edition()}
 
 
 def _version(name: str) -> str:

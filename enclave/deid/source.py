@@ -26,23 +26,34 @@ MAX_HEADER_BYTES = 160 << 20  # all that is not pixel data, decoded in memory
 MAX_INFLATED_BYTES = 1 << 29
 PIECE_BYTES = 1 << 20
 _PREFIX_AT = 128
+_META_BYTES = 1 << 16  # what is searched for the end of the file meta information
 _LONG_VRS = frozenset({b"OB", b"OW", b"UN", b"SQ", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR", b"OV", b"SV", b"UV"})
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One open input. ``content`` is the file, or what a deflated file holds; ``size`` and ``start`` are of it."""
+    """One open input. ``content`` is the file, or what a deflated file holds; ``size`` and ``start`` are of it.
+
+    ``syntax`` is the UID that the file meta information gives, '' without one; the dataset begins at ``start``.
+    """
 
     file: BinaryIO
     content: BinaryIO
     size: int
     modified_ns: int
+    syntax: str
+    start: int
     deflated: bool = False
 
     @property
     def is_large(self) -> bool:
         """Whether it must not be read whole."""
         return self.size > SMALL_BYTES
+
+    @property
+    def data(self) -> bytes | None:
+        """All of the content; None when it must not be read whole."""
+        return self.content.getvalue() if isinstance(self.content, io.BytesIO) and not self.is_large else None
 
     def head(self, count: int) -> bytes:
         """The first bytes."""
@@ -75,11 +86,14 @@ def open_source(path: Path) -> Iterator[Source]:
             if state.st_size > SMALL_BYTES:
                 file: BinaryIO = _Limited(raw, size=state.st_size)
             else:
-                file = io.BytesIO(raw.read(SMALL_BYTES))
+                file = io.BytesIO(raw.read(state.st_size))
         except OSError:
             raise Quarantined("unreadable") from None
         size = file.seek(0, os.SEEK_END)
-        yield _inflated(Source(file, file, size, state.st_mtime_ns))
+        file.seek(0)
+        head = file.read(_META_BYTES)
+        source = Source(file, file, size, state.st_mtime_ns, *meta_of(head))
+        yield _inflated(source, head) if source.syntax == DeflatedExplicitVRLittleEndian else source
 
 
 def sha256_of(path: Path) -> str:
@@ -152,12 +166,9 @@ def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[memoryview]:
         left -= got
 
 
-def _inflated(source: Source) -> Source:
-    """The same source, or for a deflated one its content written out plainly (PS3.5 A.5), never more than allowed."""
-    head = source.head(1 << 16)
-    syntax, start = meta_of(head)
-    if syntax != str(DeflatedExplicitVRLittleEndian):
-        return source
+def _inflated(source: Source, head: bytes) -> Source:
+    """The content of a deflated source written out plainly (PS3.5 A.5), never more than allowed."""
+    start = source.start
     name = str(DeflatedExplicitVRLittleEndian).encode()
     plain = head[:start].replace(name, str(ExplicitVRLittleEndian).encode().ljust(len(name), b"\0"))
     content: BinaryIO = io.BytesIO()
@@ -181,7 +192,8 @@ def _inflated(source: Source) -> Source:
     if not isinstance(content, io.BytesIO):
         content.flush()
         content = _Limited(io.FileIO(os.dup(content.fileno())), size=size)
-    return Source(source.file, content, size, source.modified_ns, deflated=True)
+    syntax = str(ExplicitVRLittleEndian)
+    return Source(source.file, content, size, source.modified_ns, syntax, len(plain), deflated=True)
 
 
 def _moved(content: BinaryIO) -> BinaryIO:

@@ -8,9 +8,11 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 
+from enclave.deid.names import fold
 from enclave.deid.profile import Row
 
 _FIRST_OPTION = 3
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,16 +52,44 @@ def safe_private() -> frozenset[PrivateElement]:
 
 @functools.cache
 def vocabulary() -> frozenset[str]:
-    """The clinical words that may stay, in lower case."""
-    lines = (line.partition("#")[0] for line in _text("vocabulary.txt").splitlines())
-    return frozenset(word for line in lines for word in line.split())
+    """The clinical words that may stay, folded."""
+    return _word_list("vocabulary.txt") | _word_list("standard/meanings.txt")
+
+
+@functools.cache
+def stems() -> frozenset[str]:
+    """The parts of which a compound word that may stay is made, folded."""
+    return _word_list("stems.txt")
+
+
+@functools.cache
+def technical_words() -> frozenset[str]:
+    """The words that may stay in technical attributes: the vocabulary, makers and products of devices; folded."""
+    return vocabulary() | _word_list("devices.txt")
+
+
+@functools.cache
+def coded_terms() -> frozenset[str]:
+    """Words of coded strings that the standard defines, body parts among them; folded."""
+    return _word_list("standard/terms.txt")
 
 
 @functools.cache
 def defined_terms() -> frozenset[str]:
-    """Words of coded strings that the standard defines, in lower case."""
-    lines = (line.partition("#")[0] for line in _text("standard/terms.txt").splitlines())
-    return frozenset(word for line in lines for word in line.split()) | vocabulary()
+    """The words that may stand in a coded string: those of the standard and the vocabulary; folded."""
+    return coded_terms() | vocabulary()
+
+
+def _word_list(name: str) -> frozenset[str]:
+    """The words of a list, folded; umlauts in both spellings (``ü`` and ``ue``)."""
+    lines = (line.partition("#")[0] for line in _text(name).splitlines())
+    return frozenset(
+        folded
+        for line in lines
+        for word in line.split()
+        for spelling in {word, word.translate(_UMLAUTS)}
+        for folded in fold(spelling).split()
+    )
 
 
 def _text(name: str) -> str:

@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
-from pyarrow import parquet
 
 from enclave.core.errors import InvalidError
-from enclave.deid.dates import TOP_AGE_YEARS, parse_table_date, shift_date
-from enclave.deid.harvest import Cohort, Harvest
-from enclave.deid.keyring import Keyring
-from enclave.deid.reasons import Quarantined
+from enclave.deid.dates import TOP_AGE_YEARS, top_code_as
+from enclave.deid.harvest import Harvest, link_key
+from enclave.deid.instance import Tools
 from enclave.deid.recipe import TableSpec
-from enclave.deid.sweep import Subject, Sweeper
+from enclave.deid.sweep import Subject
+from enclave.deid.table_cells import RowCleaner, plain_text, shared_cells
+from enclave.deid.table_dates import shift_column
+from enclave.deid.table_files import Column, RawTable, to_array, write_table
 
-SUFFIXES = (".csv", ".parquet")
-_INT = re.compile(r"[+-]?\d{1,15}")
-_FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")
+_AGE = re.compile(r"[+]?(\d{1,3}(?:\.\d*)?)\s*(?:y|yr|yrs|years?|jahre)?", re.IGNORECASE)
 _KIND = re.compile(r"_?(number|no|id)$")
-Column = list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RawTable:
-    """A table as read: columns of text, numbers or dates, None where a cell is empty."""
-
-    name: str
-    columns: dict[str, Column]
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(next(iter(self.columns.values()), []))
+_DROPPED = ("direct_identifier", "not_needed")
+_SWEPT = ("quasi_identifier", "sensitive", "plain")
 
 
 @dataclass(frozen=True, slots=True)
 class CleanTable:
-    """The result: the table, and counts of what was done."""
+    """The result: the table, counts of what was done, and each redaction as ``column[row]`` and reason.
+
+    Rows count from 0 in the order of ``table``. ``review``: the columns of running text that a person must read.
+    """
 
     name: str
     table: pa.Table
     counts: Counter[str] = field(default_factory=Counter)
-
-
-def read_table(path: Path) -> RawTable:
-    """A CSV (UTF-8 or Latin-1; comma, semicolon or tab) or Parquet file; raises ``Quarantined``."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            found = parquet.read_table(path)
-            return RawTable(path.stem, {name: found.column(name).to_pylist() for name in found.column_names})
-        return RawTable(path.stem, _parse_csv(path.read_bytes()))
-    except Quarantined:
-        raise
-    except Exception:  # noqa: BLE001 - hostile bytes raise anything; the verdict is the same
-        raise Quarantined("table_unreadable") from None
+    redactions: tuple[tuple[str, str], ...] = ()
+    review: tuple[str, ...] = ()
 
 
 def check_columns(raw: RawTable, *, spec: TableSpec) -> None:
-    """Raises ``InvalidError`` when a column has no role or a role has no column; names only what the recipe names."""
+    """Raises ``InvalidError`` when a column has no role or a role has no column, when two columns have one name, or
+    when a role does not fit what is in the column; names only what the recipe names.
+    """
     unknown = [name for name in raw.columns if name not in spec.columns]
     missing = [name for name in spec.columns if name not in raw.columns]
     if unknown or missing:
@@ -76,160 +55,189 @@ def check_columns(raw: RawTable, *, spec: TableSpec) -> None:
             f" and {len(missing)} roles without a column ({', '.join(missing) or 'none'}); complete the recipe",
             code="table_columns",
         )
+    if raw.repeated:
+        raise InvalidError(
+            f"table {raw.name}: wanted each column name once, got {raw.repeated} columns with the name of another one;"
+            " rename them",
+            code="table_columns",
+        )
+    odd = [f"{name} is {kind}" for name, kind in raw.types.items() if spec.columns[name] not in _DROPPED]
+    if odd:
+        raise InvalidError(
+            f"table {raw.name}: wanted columns of text, numbers or dates, got others ({'; '.join(sorted(odd))});"
+            " flatten them, or give them the role direct_identifier",
+            code="table_types",
+        )
+    dated = [name for name in spec.of_role(*_SWEPT) if _holds_dates(raw.columns[name])]
+    if dated:
+        raise InvalidError(
+            f"table {raw.name}: wanted the role date for columns of dates, got another for {', '.join(dated)};"
+            " dates that are not moved tell who it is",
+            code="table_dates",
+        )
 
 
 def harvest_table(raw: RawTable, *, spec: TableSpec, harvest: Harvest) -> None:
-    """Adds the identities of a table to the harvest, under the patient of their row."""
-    links = _patients(raw, spec=spec)
-    for column in spec.of_role("direct_identifier", "pseudonym"):
-        for patient, value in zip(links, raw.columns[column], strict=True):
+    """Adds the identities of a table to the harvest, under the patient of their row. The files come first."""
+    patients = _patients(raw, spec=spec, links=harvest.links())
+    for column in spec.of_role("direct_identifier", "pseudonym", "accession"):
+        if column in raw.types:
+            continue
+        for patient, value in zip(patients, raw.columns[column], strict=True):
             if value is not None and patient:
-                harvest.add_identity(patient, texts=[_text(value)])
-    for patient in links:
-        if patient:
+                harvest.add_identity(patient, texts=[plain_text(value)])
+    if spec.of_role("link"):
+        for patient in filter(None, patients):
             harvest.subjects[patient].numbers.add(patient)
 
 
-def clean_table(
-    raw: RawTable, *, spec: TableSpec, keyring: Keyring, cohort: Cohort, vocabulary: frozenset[str], max_shift_days: int
-) -> CleanTable:
+def clean_table(raw: RawTable, *, spec: TableSpec, tools: Tools) -> CleanTable:
     """The table with every column after its role; rows without a patient are left out when patients are linked."""
-    counts: Counter[str] = Counter()
-    patients = _patients(raw, spec=spec)
-    keep = [row for row, patient in enumerate(patients) if patient or not spec.of_role("link")]
-    counts["rows"] = len(keep)
-    counts["rows_without_patient"] = raw.rows - len(keep)
-    rows = _Rows([patients[row] for row in keep], keyring, max_shift_days)
-    sweep = _RowSweep(cohort, vocabulary)
-    columns: dict[str, Column] = {}
-    for name, role in spec.columns.items():
-        if role in ("direct_identifier", "free_text"):
-            counts[f"columns_{role}"] += 1
-            continue
-        values = [raw.columns[name][row] for row in keep]
-        columns[name] = _by_role(name, role, values, rows=rows, sweep=sweep, counts=counts)
-    return CleanTable(raw.name, pa.table({name: _arrow(values) for name, values in columns.items()}), counts)
+    return _TableCleaner(raw, spec, tools).clean()
 
 
 def write_clean(clean: CleanTable, *, folder: Path, suffix: str) -> Path:
     """Writes the table under its name, whole or not at all, in the format that it came in."""
-    final = folder / f"{clean.name}{suffix}"
-    part = folder / f".{clean.name}.part"
-    if suffix == ".parquet":
-        parquet.write_table(clean.table, part, compression="none", store_schema=False)
-    else:
-        arrow_csv.write_csv(clean.table, part)
-    part.replace(final)
-    return final
+    return write_table(clean.table, name=clean.name, folder=folder, suffix=suffix)
 
 
-class _Rows:
-    """The patients of the rows with their pseudonyms and offsets."""
+class _TableCleaner:
+    """Patient by patient, so that only one patient's search is in memory at a time."""
 
-    def __init__(self, patients: list[str], keyring: Keyring, max_shift_days: int) -> None:
-        self.patients = patients
-        self.keyring = keyring
-        self._days = {p: keyring.offset_days(p, max_shift_days=max_shift_days) for p in set(patients)}
+    def __init__(self, raw: RawTable, spec: TableSpec, tools: Tools) -> None:
+        patients = _patients(raw, spec=spec, links=tools.cohort.links)
+        keep = [row for row, patient in enumerate(patients) if patient or not spec.key_column]
+        self._raw = raw
+        self._spec = spec
+        self._tools = tools
+        self._patients = [patients[row] for row in keep]
+        self._columns = {
+            name: [raw.columns[name][row] for row in keep]
+            for name, role in spec.columns.items()
+            if role not in _DROPPED
+        }
+        self._counts: Counter[str] = Counter(rows=len(keep), rows_without_patient=raw.rows - len(keep))
+        self._redactions: list[tuple[str, int, str]] = []
 
-    def days(self, row: int) -> int:
-        return self._days[self.patients[row]]
+    def clean(self) -> CleanTable:
+        """Works through all columns."""
+        by_patient: defaultdict[str, list[int]] = defaultdict(list)
+        for row, patient in enumerate(self._patients):
+            by_patient[patient].append(row)
+        shared = frozenset[str]().union(*(self._shared(name) for name in self._spec.of_role(*_SWEPT)))
+        for patient, rows in by_patient.items():
+            self._clean_rows(RowCleaner(self._subject(patient), tools=self._tools, shared=shared), rows)
+        for name, role in self._spec.columns.items():
+            if role in _DROPPED:
+                self._counts[f"columns_{role}"] += 1
+            elif role not in (*_SWEPT, "free_text"):
+                self._columns[name] = self._by_role(name, role, self._columns[name])
+        text = self._spec.of_role("free_text")
+        self._counts["columns_free_text"] = len(text)
+        self._counts["cells_for_review"] = sum(value is not None for name in text for value in self._columns[name])
+        arrays = {
+            name: pa.array(values, pa.string()) if name in text else to_array(values)
+            for name, values in self._columns.items()
+        }
+        redactions = tuple((f"{name}[{row}]", reason) for name, row, reason in sorted(self._redactions))
+        return CleanTable(self._raw.name, pa.table(arrays), self._counts, redactions, text)
+
+    def _shared(self, name: str) -> frozenset[str]:
+        return shared_cells(self._columns[name], patients=self._patients)
+
+    def _subject(self, patient: str) -> Subject:
+        """Whose identifiers are looked for in a row: its patient's; where nobody says whose it is, everybody's."""
+        subjects = self._tools.cohort.subjects
+        if self._spec.key_column:
+            return subjects.get(patient, Subject())
+        everybody = Subject()
+        for subject in subjects.values():
+            everybody.merge(subject)
+        everybody.staff |= everybody.names  # as for staff: a name that is a clinical word, too, stays
+        everybody.names = set()
+        return everybody
+
+    def _clean_rows(self, cleaner: RowCleaner, rows: list[int]) -> None:
+        for name in self._spec.of_role(*_SWEPT, "free_text"):
+            clean = cleaner.running_text if self._spec.columns[name] == "free_text" else cleaner.value
+            values = self._columns[name]
+            for row in rows:
+                if values[row] is not None:
+                    values[row], reason = clean(values[row])
+                    self._note(name, row, reason)
+
+    def _by_role(self, name: str, role: str, values: Column) -> Column:
+        keyring = self._tools.keyring
+        if role == "link":
+            return [keyring.patient_id(patient) for patient in self._patients]
+        if role == "uid" and "retain_uids" in self._tools.profile.options:
+            return values
+        if role == "uid":
+            return [None if v is None else keyring.uid_of(plain_text(v)) for v in values]
+        if role in ("pseudonym", "accession"):
+            kind = "accession" if role == "accession" else _KIND.sub("", name)
+            return [None if v is None else keyring.number_id(plain_text(v), kind=kind) for v in values]
+        if role == "date":
+            return self._dates(name, values)
+        return [self._age(name, row, value) for row, value in enumerate(values)]
+
+    def _dates(self, name: str, values: Column) -> Column:
+        days = [self._days(patient) for patient in self._patients]
+        moved = shift_column(values, days=days, times=self._tools.times)
+        for row, (before, after) in enumerate(zip(values, moved, strict=True)):
+            if before is not None and after is None:
+                self._note(name, row, "no date")
+                self._counts["dates_removed"] += 1
+            self._counts["dates_shifted"] += after is not None
+        return list(moved)
+
+    def _days(self, patient: str) -> int | None:
+        """As in DICOM: moved, kept by option, or (without either option) not kept."""
+        options = self._tools.profile.options
+        if "retain_full_dates" in options:
+            return 0
+        if "retain_modified_dates" not in options:
+            return None
+        return self._tools.keyring.offset_days(patient, max_shift_days=self._tools.max_shift_days)
+
+    def _age(self, name: str, row: int, value: Any) -> int | None:
+        if value is None:
+            return None
+        years = _years(value)
+        if years is None:
+            self._note(name, row, "no age")
+            self._counts["ages_removed"] += 1
+        elif years >= TOP_AGE_YEARS:
+            self._counts["ages_top_coded"] += 1
+        return years if years is None else min(years, TOP_AGE_YEARS)
+
+    def _note(self, name: str, row: int, reason: str) -> None:
+        if reason:
+            self._redactions.append((name, row, reason))
+            self._counts["cells_redacted"] += 1
 
 
-class _RowSweep:
-    """Looks for the row's own patient in its cells, and for anybody's whole identifiers."""
-
-    def __init__(self, cohort: Cohort, vocabulary: frozenset[str]) -> None:
-        self._cohort = cohort
-        self._vocabulary = vocabulary
-        self._sweepers: dict[str, Sweeper] = {}
-
-    def found(self, patient: str, text: str) -> bool:
-        if patient not in self._sweepers:
-            subject = self._cohort.subjects.get(patient, Subject())
-            self._sweepers[patient] = Sweeper(subject, vocabulary=self._vocabulary)
-        folded = text.casefold().strip()
-        return self._sweepers[patient].found_in_text(text) or folded in self._cohort.denied
+def _years(value: Any) -> int | None:
+    """Whole years of a number, of ``93 y`` or of a DICOM age (``093Y``, ``006M``)."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return int(value) if 0 <= value < 1000 else None
+    text = plain_text(value)
+    dicom = top_code_as(text)
+    if dicom:
+        return int(int(dicom[:3]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[dicom[3]])
+    found = _AGE.fullmatch(text)
+    return int(float(found[1])) if found else None
 
 
-def _by_role(  # one branch per role
-    name: str, role: str, values: Column, *, rows: _Rows, sweep: _RowSweep, counts: Counter[str]
-) -> Column:
-    if role == "link":
-        return [rows.keyring.patient_id(patient) for patient in rows.patients]
-    if role == "pseudonym":
-        kind = _KIND.sub("", name)
-        return [None if v is None else rows.keyring.number_id(_text(v), kind=kind) for v in values]
-    if role == "date":
-        return [_shifted(value, days=rows.days(row), counts=counts) for row, value in enumerate(values)]
-    if role == "age":
-        return [_top_coded(value, counts=counts) for value in values]
-    return [_swept(value, rows.patients[row], sweep=sweep, counts=counts) for row, value in enumerate(values)]
-
-
-def _shifted(value: Any, *, days: int, counts: Counter[str]) -> date | None:
-    if value is None:
-        return None
-    found = value.date() if isinstance(value, datetime) else value
-    found = found if isinstance(found, date) else parse_table_date(_text(value))
-    moved = shift_date(found, days=days) if found else None
-    counts["dates_shifted" if moved else "dates_removed"] += 1
-    return moved
-
-
-def _top_coded(value: Any, *, counts: Counter[str]) -> float | int | None:
-    text = "" if value is None else _text(value)
-    if not _FLOAT.fullmatch(text):
-        counts["ages_removed"] += bool(text)
-        return None
-    years = float(text)
-    if years >= TOP_AGE_YEARS:
-        counts["ages_top_coded"] += 1
-        return TOP_AGE_YEARS
-    return int(years)
-
-
-def _swept(value: Any, patient: str, *, sweep: _RowSweep, counts: Counter[str]) -> Any:
-    if isinstance(value, str) and sweep.found(patient, value):
-        counts["cells_redacted"] += 1
-        return None
-    return value
-
-
-def _patients(raw: RawTable, *, spec: TableSpec) -> list[str]:
-    links = spec.of_role("link")
-    if not links:
+def _patients(raw: RawTable, *, spec: TableSpec, links: Mapping[str, str]) -> list[str]:
+    column = spec.key_column
+    if not column:
         return [""] * raw.rows
-    return ["" if value is None else _text(value) for value in raw.columns[links[0]]]
+    values = ["" if value is None else plain_text(value) for value in raw.columns[column]]
+    role = spec.columns[column]
+    return values if role == "link" else [links.get(link_key(role, value), "") for value in values]
 
 
-def _text(value: Any) -> str:
-    return str(value).strip()
-
-
-def _parse_csv(data: bytes) -> dict[str, Column]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
-    if not rows or len(set(rows[0])) != len(rows[0]) or any(len(row) not in (0, len(rows[0])) for row in rows):
-        raise Quarantined("table_unreadable")
-    body = [row for row in rows[1:] if row]
-    return {name.strip(): [row[at].strip() or None for row in body] for at, name in enumerate(rows[0])}
-
-
-def _arrow(values: Column) -> pa.Array:
-    """Whole numbers, decimals, dates or text: the narrowest type that holds every cell."""
+def _holds_dates(values: Column) -> bool:
     present = [value for value in values if value is not None]
-    if present and all(isinstance(value, str) for value in present):
-        if _all(_INT.fullmatch, present) and not any(len(v) > 1 and v[0] == "0" for v in present):
-            return pa.array([None if v is None else int(v) for v in values], pa.int64())
-        if _all(_FLOAT.fullmatch, present) and any("." in v for v in present):
-            return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    return pa.array(values) if present else pa.array(values, pa.string())
-
-
-def _all(test: Callable[[str], Any], values: Iterable[str]) -> bool:
-    return all(test(value) for value in values)
+    return bool(present) and all(isinstance(value, date | datetime) for value in present)

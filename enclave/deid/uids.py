@@ -7,6 +7,8 @@ import hmac
 import re
 
 STANDARD_ROOT = "1.2.840.10008."  # UIDs of the standard itself (PS3.6); they name classes and syntaxes, not instances
+_FIXED_BITS = 0xF << 76 | 0x3 << 62  # version and variant of a UUID
+_VERSION_8 = 0x8 << 76 | 0x2 << 62
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
 
@@ -19,10 +21,8 @@ def map_uid(original: str, *, key: bytes) -> str:
     text = original.strip(" \0")
     if not text or text.startswith(STANDARD_ROOT):
         return text
-    digest = bytearray(hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return f"2.25.{int.from_bytes(digest, 'big')}"
+    digest = int.from_bytes(hmac.digest(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256)[:16], "big")
+    return f"2.25.{digest & ~_FIXED_BITS | _VERSION_8}"
 
 
 def may_be_uid(text: str) -> bool:

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import errno
 import functools
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileDataset
-from pydicom.tag import BaseTag
-
 from enclave.deid import pixels
+from enclave.deid.faces.image_facts import ImageFacts, image_facts, may_matter
+from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, FaceOrder
 from enclave.deid.harvest import Harvest, patient_key
-from enclave.deid.instance import InstanceCleaner, Tools
+from enclave.deid.instance import InstanceCleaner, Tools, Trace
+from enclave.deid.looking import Looked, frames_of, is_slice, look_at
 from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, trim
 from enclave.deid.profile import OPTIONS, PIXEL_OPTIONS
-from enclave.deid.reading import Instance, quiet_parsing, read_instance
+from enclave.deid.reading import Instance, read_instance
 from enclave.deid.reasons import Quarantined
-from enclave.deid.source import open_source, sha256_of
+from enclave.deid.redaction import Redaction, redact
+from enclave.deid.source import digest_of, open_source, sha256_of
 from enclave.deid.table import table_edition
-from enclave.deid.tree import Node, encode_value, raw_elements, text_at
+from enclave.deid.templates import Layout, Template, device_of, with_lines
+from enclave.deid.tree import Field, Node, text_at
 from enclave.deid.writing import Encoded, encode, write_instance
 
 _METHODS = {
     "113100": "Basic Application Confidentiality Profile",
+    "113101": "Clean Pixel Data Option",
+    "113102": "Clean Recognizable Visual Features Option",
     "113103": "Clean Graphics Option",
     "113104": "Clean Structured Content Option",
     "113105": "Clean Descriptors Option",
@@ -43,6 +46,10 @@ _METHODS = {
     "113112": "Retain Institution Identity Option",
 }
 OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})  # no fault of the file
+_MAX_CLEANERS = 200  # each knows up to a megabyte of what recurs
+_NOT_OF_UID = re.compile(r"[^0-9.]+")
+BURNED_IN = "burned-in text"  # a redaction's reason
+SPARED = "blanked by the template of its device, without detection"
 _OWN_TEXTS = tuple(text[:64].encode() for text in _METHODS.values())
 
 
@@ -78,22 +85,36 @@ class Plan:
     """What a worker needs besides the file: the tools, and a folder of this run where results wait.
 
     Workers never write under final names: one that outlives its job, or does a task again, disturbs nothing.
+    ``thorough``: the series in whose sample there was text; each of their slices is looked at as single images are.
+    ``faces``: what is done about faces, by the index of the file; an image without an order is judged by its header.
+    ``templates``: where devices burn in text. ``layouts``: what was found in the images that they were learned from.
     """
 
     tools: Tools
     staging: Path
+    thorough: frozenset[str] = frozenset()
+    faces: Mapping[int, FaceOrder] = field(default_factory=dict)
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    layouts: Mapping[int, Layout] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the first pass saw of a file: its state, and its SOP instance UID, by which files may collide."""
+    """What the first pass saw of a file: its state, and its SOP instance UID, by which files may collide.
+
+    ``series``: of a slice the UID of its series, which is sampled for text; else empty. ``image``: what decides about
+    faces, None where there can be none. ``device``: by which single images have a template.
+    """
 
     fingerprint: str
     sop: str
+    series: str = ""
+    image: ImageFacts | None = None
+    device: str = ""
 
 
 class Worker:
-    """Cleans files of a job; keeps one cleaner per patient."""
+    """Cleans files of a job; keeps the cleaners of the patients seen last."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -103,12 +124,12 @@ class Worker:
         """Cleans one file; ``fingerprint`` is what the first pass saw, so that a change between the two is noticed."""
         outcome = Outcome(index=index, fingerprint=fingerprint)
         try:
-            with quiet_parsing(), open_source(path) as source:
+            with open_source(path) as source:
                 with _timed(outcome, "read"):
                     instance = read_instance(source)
                 self._one(outcome, instance)
         except Quarantined as verdict:
-            _hold(outcome, verdict.reason)
+            _hold(outcome, verdict.reason, fault=outcome.fault)
         except (RecursionError, MemoryError):
             _hold(outcome, "nesting")
         except Exception as error:
@@ -123,27 +144,90 @@ class Worker:
         outcome.size = instance.source.size
         if instance.fingerprint != outcome.fingerprint:
             raise Quarantined("changed")
-        dataset = instance.dataset
-        check_pixels(dataset, instance.pixels)
-        elements = trim(dataset, instance.pixels)
+        tree = instance.tree
+        check_pixels(tree, instance.pixels, syntax=instance.syntax)
+        elements = trim(tree, instance.pixels)
         outcome.has_pixels = bool(elements)
-        self._screen(outcome, dataset)
+        order = self._screen(outcome, tree)
+        cleaner = self._cleaner(patient_key(tree))
+        with _timed(outcome, "pixels"):
+            instance, faceless = _without_face(instance, order)
+            redaction, spared = self._redaction(outcome, instance, elements, cleaner)
         with _timed(outcome, "clean"):
-            cleaner = self._cleaner(patient_key(dataset))
-            trace = cleaner.clean(dataset)
-            self._declare(dataset)
-            outcome.path = _target(dataset, cleaner.pseudonym)
-        trace.actions["K"] += len(elements)
+            cleaned, trace = cleaner.clean(tree)
+            cleaned.update(self._declared)
+            if self._cleans_pixels and elements:
+                cleaned.update(self._declared_of_pixels)
+            if faceless:
+                _declare_faceless(cleaned)
+            outcome.path = _target(cleaned, cleaner.pseudonym)
+        _note_pixels(trace, elements, redaction, order if outcome.has_pixels else None)
+        if spared:
+            trace.redactions.append((f"{elements[0].tag:08x}", SPARED))
         if elements != instance.pixels:
             trace.redactions.append((f"{PIXEL_TAGS[0]:08x}", "bytes behind the image"))
+        trace.letters += "X" * len(instance.unread)
+        trace.redactions += [(f"{tag:08x}", "private value too long to be read") for tag, _ in instance.unread]
         outcome.actions, outcome.redactions = dict(trace.actions), trace.redactions
         with _timed(outcome, "encode"):
-            encoded = encode(dataset)
+            if redaction is not None:
+                redaction.change_header(cleaned)
+            encoded = encode(cleaned, syntax=redaction.syntax if redaction else instance.syntax)
         with _timed(outcome, "sweep"):
             if cleaner.residual_in(foreign_bytes(encoded.head + encoded.tail)):
                 raise Quarantined("residual_identifier")
         with _timed(outcome, "write"):
-            self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner)
+            self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner, redaction=redaction)
+        if faceless:  # what was copied is not what stands in the file
+            outcome.input_sha256 = digest_of(instance.source.file_pieces())
+
+    def sees_text(self, path: Path) -> bool:
+        """Whether a slice of a sample shows text, or cannot be looked at: then all of its series are looked at."""
+        try:
+            with open_source(path) as source:
+                instance = read_instance(source)
+                check_pixels(instance.tree, instance.pixels, syntax=instance.syntax)
+                elements = trim(instance.tree, instance.pixels)
+                _, looked = look_at(instance, elements, identifies=lambda _: True, thoroughly=True)
+                return bool(looked.boxes)
+        except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
+            return True
+
+    def layout(self, index: int, path: Path, fingerprint: str) -> Layout | None:
+        """What text one image shows, for the template of its device; None when it cannot be looked at."""
+        try:
+            with open_source(path) as source:
+                instance = read_instance(source)
+                check_pixels(instance.tree, instance.pixels, syntax=instance.syntax)
+                elements = trim(instance.tree, instance.pixels)
+                cleaner = self._cleaner(patient_key(instance.tree))
+                _, looked = look_at(instance, elements, identifies=cleaner.identifies, thoroughly=True)
+                state = instance.fingerprint
+        except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
+            return None
+        return Layout(index, device_of(instance.tree), fingerprint, looked.boxes) if state == fingerprint else None
+
+    def _redaction(
+        self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
+    ) -> tuple[Redaction | None, bool]:
+        """What to write in place of the pixels, None when no text is in them or they are not to be cleaned; and whether
+        the network was spared because all images of the device look the same."""
+        if not self._cleans_pixels or not elements:
+            return None, False
+        template = self._plan.templates.get(device_of(instance.tree))
+        known = self._plan.layouts.get(outcome.index)
+        if known is not None and known.fingerprint == outcome.fingerprint:
+            frames, looked = frames_of(instance, elements), Looked(known.boxes)
+        else:
+            frames, looked = look_at(
+                instance,
+                elements,
+                identifies=cleaner.identifies,
+                thoroughly=_uid_part(instance.tree, 0x0020000E) in self._plan.thorough,
+                only=template.lines if template is not None and template.spares else (),
+            )
+        boxes = with_lines(looked.boxes, template)
+        return redact(frames, instance.tree, boxes) if boxes else None, looked.spared
 
     def _write(
         self,
@@ -153,12 +237,16 @@ class Worker:
         *,
         elements: tuple[PixelElement, ...],
         cleaner: InstanceCleaner,
+        redaction: Redaction | None,
     ) -> None:
         name = f"{outcome.index:06d}-{secrets.token_hex(4)}.part"
         part = self._plan.staging / name
+        found = functools.partial(cleaner.residual_in, pixels=True)
         try:
             with part.open("xb") as file:
-                written = write_instance(file, instance.source, encoded, elements=elements, found=cleaner.residual_in)
+                written = write_instance(
+                    file, instance.source, encoded, elements=elements, found=found, redaction=redaction
+                )
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -167,53 +255,65 @@ class Worker:
         outcome.pixel_sha256 = written.pixel_sha256
 
     def _cleaner(self, patient: str) -> InstanceCleaner:
-        if patient not in self._cleaners:
+        """That of ``patient``; the one that was not needed for longest goes when there are many."""
+        found = self._cleaners.pop(patient, None)
+        if found is None:
             if patient not in self._plan.tools.cohort.subjects:
                 raise Quarantined("changed")
-            self._cleaners[patient] = InstanceCleaner(self._plan.tools, patient=patient)
-        return self._cleaners[patient]
+            if len(self._cleaners) >= _MAX_CLEANERS:
+                del self._cleaners[next(iter(self._cleaners))]
+            found = InstanceCleaner(self._plan.tools, patient=patient)
+        self._cleaners[patient] = found
+        return found
 
-    def _screen(self, outcome: Outcome, dataset: FileDataset) -> None:
-        if not outcome.has_pixels:
-            return
-        options = self._plan.tools.profile.options
-        if "clean_pixel_data" in options and pixels.may_show_text(dataset):
-            raise Quarantined("pixel_text_possible")
-        if "clean_recognizable_features" in options and pixels.may_show_face(dataset):
+    def _screen(self, outcome: Outcome, tree: Node) -> FaceOrder | None:
+        """The order about the face; raises ``Quarantined`` when a person must look."""
+        if not outcome.has_pixels or "clean_recognizable_features" not in self._plan.tools.profile.options:
+            return None
+        order = self._plan.faces.get(outcome.index)
+        if order is None and pixels.may_show_face(tree):
             raise Quarantined("recognizable_features")
+        if order is not None and order.held:
+            outcome.fault = f"face: {order.held}"
+            raise Quarantined("recognizable_features")
+        return order
 
-    def _declare(self, dataset: FileDataset) -> None:
-        """Writes into the instance what really ran. Images held back by their header are no cleaned pixels."""
-        implicit, little = (bool(part) for part in dataset.original_encoding)
-        for tag, data in self._declared(implicit=implicit, little=little).items():
-            key = BaseTag(tag)
-            raw_elements(dataset)[key] = RawDataElement(key, dictionary_VR(tag), len(data), data, 0, implicit, little)
+    @property
+    def _cleans_pixels(self) -> bool:
+        return "clean_pixel_data" in self._plan.tools.profile.options
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a worker lives as long as its process
-    def _declared(self, *, implicit: bool, little: bool) -> dict[int, bytes]:
+    @functools.cached_property
+    def _declared_of_pixels(self) -> dict[int, Field]:
+        """What an image says whose pixels were looked at."""
+        codes = self._declared[0x00120064][1]
+        return {0x00120064: ("SQ", [codes[0], _code("113101"), *codes[1:]]), 0x00280301: ("CS", "NO")}
+
+    @functools.cached_property
+    def _declared(self) -> dict[int, Field]:
+        """What each instance says of what really ran. Heads held back by their header are no cleaned features."""
         options = self._plan.tools.profile.options
-        codes = ["113100", *(OPTIONS[option] for option in options if option not in PIXEL_OPTIONS)]
+        not_run = {*PIXEL_OPTIONS, "" if self._plan.tools.profile.minimum is None else "retain_safe_private"}
+        codes = ["113100", *(OPTIONS[option] for option in options if option not in not_run)]
         dates = {"retain_full_dates": "UNMODIFIED", "retain_modified_dates": "MODIFIED"}
         done = next((word for option, word in dates.items() if option in options), "REMOVED")
-        values: dict[int, str | list[Node]] = {
-            0x00120062: "YES",
-            0x00120063: f"PS3.15 Annex E {table_edition()}",
-            0x00120064: [_code(code) for code in codes],
-            0x00280303: done,
-        }
         return {
-            tag: encode_value(dictionary_VR(tag), value, implicit=implicit, little=little)
-            for tag, value in values.items()
+            0x00120062: ("CS", "YES"),
+            0x00120063: ("LO", f"PS3.15 Annex E {table_edition()}"),
+            0x00120064: ("SQ", [_code(code) for code in codes]),
+            0x00280303: ("CS", done),
         }
 
 
 def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen:
     """First pass over one file: its header only. Raises ``Quarantined``."""
     try:
-        with quiet_parsing(), open_source(path) as source:
+        with open_source(path) as source:
             instance = read_instance(source)
-            harvest.add_dataset(instance.dataset, evidence=evidence)
-            return Seen(instance.fingerprint, _uid_part(instance.dataset, 0x00080018))
+            harvest.add_tree(instance.tree, evidence=evidence, unread=instance.unread)
+            series = _uid_part(instance.tree, 0x0020000E) if instance.pixels and is_slice(instance.tree) else ""
+            image = image_facts(instance.tree) if instance.pixels and may_matter(instance.tree) else None
+            device = device_of(instance.tree) if instance.pixels else ""
+            return Seen(instance.fingerprint, _uid_part(instance.tree, 0x00080018), series, image, device)
     except (RecursionError, MemoryError):
         raise Quarantined("nesting") from None
     except Quarantined:
@@ -222,21 +322,51 @@ def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen
         raise Quarantined("unreadable") from None
 
 
+def _without_face(instance: Instance, order: FaceOrder | None) -> tuple[Instance, bool]:
+    """The instance without its face and True; the instance itself where no face is to be taken out."""
+    if order is None or not order.planes:
+        return instance, False
+    from enclave.deid.faces.apply import without_face  # numpy and scipy: most files need neither
+
+    changed, _ = without_face(instance, image_facts(instance.tree), order.planes)
+    return changed, True
+
+
+def _declare_faceless(cleaned: Node) -> None:
+    vr, codes = cleaned[0x00120064]
+    at = 1 + sum(text_at(item, 0x00080100) == "113101" for item in codes)
+    cleaned[0x00120064] = (vr, [*codes[:at], _code("113102"), *codes[at:]])
+    cleaned[0x00280302] = ("CS", "NO")
+
+
+def _note_pixels(
+    trace: Trace, elements: tuple[PixelElement, ...], redaction: Redaction | None, order: FaceOrder | None
+) -> None:
+    faceless = order is not None and bool(order.planes)
+    trace.letters += ("C" if redaction or faceless else "K") * len(elements)
+    for box in redaction.boxes if redaction else ():
+        place = ",".join(str(edge) for edge in box)
+        trace.redactions.append((f"{elements[0].tag:08x}[{place}]", BURNED_IN))
+    if order is not None and order.planes:
+        trace.redactions.append((f"{elements[0].tag:08x}{{{order.place}}}", ALL_BUT_BRAIN if order.stripped else FACE))
+    elif order is not None and order.is_unrecognisable_head:
+        trace.redactions.append((f"{elements[0].tag:08x}", NOT_RECOGNISABLE))
+
+
 def _code(value: str) -> Node:
     item = Node(("utf-8",))
     item[0x00080100], item[0x00080102], item[0x00080104] = ("SH", value), ("SH", "DCM"), ("LO", _METHODS[value][:64])
     return item
 
 
-def _target(dataset: FileDataset, pseudonym: str) -> str:
+def _target(tree: Node, pseudonym: str) -> str:
     """``dicom/<patient>/<study>/<series>/<sop>.dcm``: only characters that a UID has can come into it."""
-    parts = [_uid_part(dataset, tag) for tag in (0x0020000D, 0x0020000E, 0x00080018)]
+    parts = [_uid_part(tree, tag) for tag in (0x0020000D, 0x0020000E, 0x00080018)]
     return "/".join(("dicom", pseudonym, *parts)) + ".dcm"
 
 
-def _uid_part(dataset: FileDataset, tag: int) -> str:
-    text = text_at(dataset, tag)
-    return "".join(char for char in text if char.isdigit() or char == ".").strip(".")[:64] or "none"
+def _uid_part(tree: Node, tag: int) -> str:
+    return _NOT_OF_UID.sub("", text_at(tree, tag)).strip(".")[:64] or "none"
 
 
 def foreign_bytes(encoded: bytes) -> bytes:

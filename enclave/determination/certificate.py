@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,11 @@ from enclave.wire.messages.schema import Json, from_json, to_json
 
 SCHEMA: Final = "enclave-determination-v1"
 ALGORITHM: Final = "Ed25519"
+WEBAUTHN: Final = "WebAuthn"
+ALGORITHMS: Final = (ALGORITHM, WEBAUTHN)
 ANY_PROJECT: Final = "*"
+ANY_PURPOSE: Final = "*"
+COUNTER_SCHEMA: Final = "enclave-countersignature-v1"
 _ROOT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -76,7 +81,7 @@ class Certificate:
     triggers: tuple[str, ...] = ()
     supersedes: str | None = None
     revocation: str = "ask the registry of the enclave; leases end within 5 s of a revocation"
-    countersignature: Json = None
+    countersignature: Json = None  # never in the text: ``steward`` gives it detached, over text and signature
 
     @property
     def name(self) -> VersionName:
@@ -87,14 +92,38 @@ class Certificate:
         """Whether the release terms name this project."""
         return project in self.release.recipients or ANY_PROJECT in self.release.recipients
 
+    def covers_purpose(self, purpose: str) -> bool:
+        """Whether the release terms name this purpose, word for word as the project was made with."""
+        return purpose in self.release.purposes or ANY_PURPOSE in self.release.purposes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A detached signature: ``Ed25519`` with a raw key, or ``WebAuthn`` with a COSE key and a packed assertion."""
+
+    public_key: bytes
+    value: bytes
+    algorithm: str = ALGORITHM
+
 
 @dataclass(frozen=True, slots=True)
 class SignedCertificate:
-    """The canonical text and, once signed, the detached signature with the key that made it."""
+    """The canonical text and, once signed, the expert's signature and then the data steward's."""
 
     text: bytes
-    public_key: bytes | None = None
-    signature: bytes | None = None
+    signature: Signature | None = None
+    countersignature: Signature | None = None
+
+
+def countersigned_bytes(text: bytes, signature: Signature) -> bytes:
+    """What the data steward signs: this text, and this signature of the expert under it."""
+    return canonical_bytes(
+        {
+            "schema": COUNTER_SCHEMA,
+            "digest": hashlib.sha256(text).hexdigest(),
+            "signature": _part(signature),
+        }
+    )
 
 
 def certificate_text(certificate: Certificate) -> bytes:
@@ -144,14 +173,12 @@ def in_time(certificate: Certificate, at: datetime) -> str:
 
 
 def pack(signed: SignedCertificate) -> bytes:
-    """The file form: one canonical JSON object ``{certificate[, signature]}`` without a final newline."""
+    """The file form: one canonical JSON ``{certificate[, signature[, countersignature]]}`` without a final newline."""
     document: dict[str, Json] = {"certificate": parse_canonical(signed.text)}
-    if signed.signature is not None and signed.public_key is not None:
-        document["signature"] = {
-            "algorithm": ALGORITHM,
-            "public_key": encode(signed.public_key),
-            "value": encode(signed.signature),
-        }
+    if signed.signature is not None:
+        document["signature"] = _part(signed.signature)
+        if signed.countersignature is not None:
+            document["countersignature"] = _part(signed.countersignature)
     return canonical_bytes(document)
 
 
@@ -159,22 +186,53 @@ def unpack(data: bytes) -> SignedCertificate:
     """The reverse of ``pack``; raises ``IntegrityError`` when a single byte is not as ``pack`` writes it."""
     try:
         document = parse_canonical(data)
-        if not isinstance(document, dict) or not {"certificate"} <= set(document) <= {"certificate", "signature"}:
-            raise InvalidError("certificate file: wanted a certificate and its signature, got other parts")
+        if not isinstance(document, dict) or tuple(sorted(document)) not in _PARTS:
+            raise InvalidError("certificate file: wanted a certificate and its signatures, got other parts")
         text = canonical_bytes(document["certificate"])
         parse_certificate(text)
-        if "signature" not in document:
-            return SignedCertificate(text)
-        part = document["signature"]
-        if not isinstance(part, dict) or set(part) != {"algorithm", "public_key", "value"}:
-            raise InvalidError("certificate signature: wanted algorithm, public_key and value, got others")
-        if part["algorithm"] != ALGORITHM:
-            raise InvalidError(f"certificate signature: wanted {ALGORITHM}, got another algorithm")
-        return SignedCertificate(text, decode(part["public_key"]), decode(part["value"]))
+        return SignedCertificate(text, *(_signature(document.get(name)) for name in ("signature", "countersignature")))
     except InvalidError as error:
         raise IntegrityError(
             f"certificate file: wanted the bytes that were written, got others ({error.message})", code="altered"
         ) from None
+
+
+_PARTS: Final = (
+    ("certificate",),
+    ("certificate", "signature"),
+    ("certificate", "countersignature", "signature"),
+)
+
+
+def _part(signature: Signature) -> dict[str, Json]:
+    return {
+        "algorithm": signature.algorithm,
+        "public_key": encode(signature.public_key),
+        "value": encode(signature.value),
+    }
+
+
+def signature_from_text(text: str) -> Signature:
+    """The reverse of ``signature_text``; raises ``InvalidError``."""
+    found = _signature(parse_canonical(text.encode("utf-8")))
+    if found is None:
+        raise InvalidError("signature: wanted algorithm, public_key and value, got none")
+    return found
+
+
+def signature_text(signature: Signature) -> str:
+    """A signature as canonical JSON, as it stands in files and in the registry."""
+    return canonical_bytes(_part(signature)).decode("utf-8")
+
+
+def _signature(part: Json) -> Signature | None:
+    if part is None:
+        return None
+    if not isinstance(part, dict) or set(part) != {"algorithm", "public_key", "value"}:
+        raise InvalidError("certificate signature: wanted algorithm, public_key and value, got others")
+    if part["algorithm"] not in ALGORITHMS:
+        raise InvalidError(f"certificate signature: wanted one of {', '.join(ALGORITHMS)}, got another algorithm")
+    return Signature(public_key=decode(part["public_key"]), value=decode(part["value"]), algorithm=part["algorithm"])
 
 
 def encode(data: bytes) -> str:

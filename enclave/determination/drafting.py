@@ -12,10 +12,13 @@ from enclave.core.errors import InvalidError
 from enclave.core.ids import VersionName
 from enclave.core.settings import build
 from enclave.determination.certificate import Certificate, Expert, ReleaseTerms, check_certificate
+from enclave.determination.completeness import TRIGGERS
 from enclave.wire.messages.schema import Json
 
-_FREE: Final[tuple[str, ...]] = ("assumptions", "methods", "thresholds", "quality", "column_roles")
-TRIGGERS: Final = ("columns_added", "rows_changed", "new_release_of_cohort", "software_changed")
+_FREE: Final[tuple[str, ...]] = (
+    *("assumptions", "methods", "thresholds", "quality", "column_roles"),
+    *("counts", "deidentification", "results"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class DraftConfig:
 
 
 def parse_draft_config(text: str) -> tuple[DraftConfig, dict[str, Json]]:
-    """D.toml: the declared part, and its free tables (assumptions, methods, thresholds, quality, column_roles)."""
+    """D.toml: the declared part, and its free tables: one per section of the certificate that holds statements."""
     try:
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -67,7 +70,7 @@ def draft_certificate(
     Evidence is what the machine measured: it wins over what D.toml says about the same section.
     Raises ``InvalidError`` for an unknown section or an incomplete declaration.
     """
-    known = {"counts", "deidentification", "results", "quality", "methods", "column_roles", "assumptions", "thresholds"}
+    known = set(_FREE)
     if not set(evidence) <= known:
         raise InvalidError("determination evidence: wanted known sections only, got another one")
     start = parse_time(config.validity.not_before) if config.validity.not_before else at

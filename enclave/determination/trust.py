@@ -15,11 +15,16 @@ from enclave.keys.verify import verify_ed25519
 from enclave.wire.messages.schema import Json
 
 SCHEMA: Final = "enclave-trusted-experts-v1"
+SIGNING_ROLES: Final = ("expert", "data_steward")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedExpert:
-    """One key and whose it is ('' = whoever the certificate names). ``demo`` marks a key that everybody could have."""
+    """One key and whose it is ('' = whoever the certificate names). ``demo`` marks a key that everybody could have.
+
+    ``role`` is what it may sign as: expert, or data_steward for the counter-signature. A key of 32 bytes is Ed25519,
+    a longer one the COSE key of a security key.
+    """
 
     principal: str
     public_key: bytes
@@ -27,6 +32,7 @@ class TrustedExpert:
     not_before: str = ""
     not_after: str = ""
     demo: bool = False
+    role: str = "expert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,7 @@ def _expert_to_json(expert: TrustedExpert) -> Json:
         "not_before": expert.not_before,
         "not_after": expert.not_after,
         "demo": expert.demo,
+        "role": expert.role,
     }
 
 
@@ -101,4 +108,11 @@ def _expert_from_json(value: Json) -> TrustedExpert:
         not_before=value["not_before"],
         not_after=value["not_after"],
         demo=value["demo"] is True,
+        role=_role(value.get("role", "expert")),  # lists from before there were counter-signatures have experts only
     )
+
+
+def _role(value: Json) -> str:
+    if value not in SIGNING_ROLES:
+        raise InvalidError(f"trusted experts: wanted one of {', '.join(SIGNING_ROLES)} as role, got another")
+    return str(value)

@@ -9,13 +9,31 @@ from typing import Final, Literal, get_args
 
 from enclave.core.clock import parse_time
 from enclave.core.errors import DeniedError, EnclaveError, IntegrityError
-from enclave.determination.certificate import Certificate, SignedCertificate, in_time, parse_certificate, unpack
+from enclave.determination.certificate import (
+    WEBAUTHN,
+    Certificate,
+    Signature,
+    SignedCertificate,
+    countersigned_bytes,
+    in_time,
+    parse_certificate,
+    unpack,
+)
 from enclave.determination.trust import TrustedExpert
 from enclave.keys.verify import verify_ed25519
+from enclave.keys.webauthn import verify_over
 
 Reason = Literal["ok", "altered", "expired", "not_yet_valid", "revoked", "other_root", "untrusted_expert"]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 _DENIALS: Final = frozenset({"expired", "not_yet_valid", "revoked"})
+_WHAT_TO_DO: Final[dict[Reason, str]] = {
+    "altered": "it is not as it was signed; get the file from its expert again",
+    "expired": "ask its expert for a new determination",
+    "not_yet_valid": "wait for the time from which it holds",
+    "revoked": "nothing may rest on it any more; ask its expert",
+    "other_root": "it is about other content than the one that was named",
+    "untrusted_expert": "nobody on the list of trusted experts has signed it; give the right list as --trust",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +50,8 @@ class Verification:
         if self.valid:
             return
         family: type[EnclaveError] = DeniedError if self.reason in _DENIALS else IntegrityError
-        raise family(f"certificate: wanted a valid one, got {self.reason.replace('_', ' ')}", code=self.reason)
+        told = f"certificate: wanted a valid one, got {self.reason.replace('_', ' ')}; {_WHAT_TO_DO[self.reason]}"
+        raise family(told, code=self.reason)
 
 
 def verify_file(
@@ -86,11 +105,15 @@ def _first_reason(
     revoked: frozenset[str],
     at: datetime,
 ) -> Reason:
-    if signed.signature is None or signed.public_key is None:
+    if signed.signature is None:
         return "untrusted_expert"  # nobody signed it
-    if not verify_ed25519(signed.public_key, signed.text, signed.signature):
+    if not signature_holds(signed.signature, signed.text):
         return "altered"
-    if not any(_is_signer(expert, certificate, signed.public_key, at) for expert in trusted):
+    counter = signed.countersignature
+    if counter is not None and not signature_holds(counter, countersigned_bytes(signed.text, signed.signature)):
+        return "altered"
+    who = certificate.expert.principal
+    if not trusts(trusted, who, role="expert", public_key=signed.signature.public_key, at=at):
         return "untrusted_expert"
     if content_root is not None and certificate.content_root != content_root:
         return "other_root"
@@ -102,10 +125,32 @@ def _first_reason(
     return "expired" if found == "expired" else "not_yet_valid" if found == "not_yet_valid" else "ok"
 
 
-def _is_signer(expert: TrustedExpert, certificate: Certificate, public_key: bytes, at: datetime) -> bool:
-    return (
-        expert.public_key == public_key
-        and expert.principal in ("", certificate.expert.principal)
-        and (not expert.not_before or parse_time(expert.not_before) <= at)
-        and (not expert.not_after or at < parse_time(expert.not_after))
+def signature_holds(signature: Signature, message: bytes) -> bool:
+    """Whether ``signature`` is over exactly ``message`` by the owner of the key that it names; whose key it is, is not
+    asked here."""
+    if signature.algorithm == WEBAUTHN:
+        return verify_over(signature.public_key, message, signature.value)
+    return verify_ed25519(signature.public_key, message, signature.value)
+
+
+def trusts(trusted: Iterable[TrustedExpert], principal: str, *, role: str, public_key: bytes, at: datetime) -> bool:
+    """Whether the list has this key for this person in this role (expert | data_steward) at ``at``."""
+    return any(
+        one.public_key == public_key
+        and one.role == role
+        and one.principal in ("", principal)
+        and (not one.not_before or parse_time(one.not_before) <= at)
+        and (not one.not_after or at < parse_time(one.not_after))
+        for one in trusted
     )
+
+
+def countersigned(signed: SignedCertificate, *, trusted: Iterable[TrustedExpert], at: datetime) -> bool:
+    """Whether the data steward named in the text has countersigned it with a key that the list has for them."""
+    counter = signed.countersignature
+    if counter is None or signed.signature is None:
+        return False
+    if not signature_holds(counter, countersigned_bytes(signed.text, signed.signature)):
+        return False
+    steward = parse_certificate(signed.text).steward
+    return trusts(trusted, steward, role="data_steward", public_key=counter.public_key, at=at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from traitlets import Tuple, Unicode
 
 from enclave.audit.client import AuditClient
 from enclave.core.errors import EnclaveError
+from enclave.hub.end_token import PATH, EndTokenHandler
 from enclave.hub.oidc import SignIn, SignInRefusedError, SignInRules, check_sign_in, choose_key, key_id_of
 from enclave.identity.roles import group_of
 from enclave.runtime.clock import SystemClock
@@ -47,6 +49,11 @@ class EnclaveAuthenticator(GenericOAuthenticator):
     audit_socket = Unicode(help="The ledger's socket; without a receipt nobody gets in.").tag(config=True)
 
     logout_handler = EnclaveLogoutHandler
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:
+        """The sign-in pages, and the way by which a shell's token ends."""
+        return [*super().get_handlers(app), (PATH, EndTokenHandler)]
+
     _keys: dict[str, Any] | None = None
     _audit: AuditClient | None = None
 
@@ -79,7 +86,7 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         try:
             model: dict[str, Any] = await super().authenticate(handler, data, **kwargs)
         except SignInRefusedError as error:
-            await self._record_refusal(error)
+            await self._record_refusal(error, handler)
             raise HTTPError(403, "%s", error.message) from None
         except Exception as error:  # noqa: BLE001 - whatever went wrong, it is a refusal and an event
             self.log.error("Sign-in failed: %s", type(error).__name__)  # noqa: TRY400 - its text may hold a token
@@ -87,7 +94,7 @@ class EnclaveAuthenticator(GenericOAuthenticator):
                 "Sign-in: wanted the identity provider's answer, got none that can be used; try again",
                 code="provider_failed",
             )
-            await self._record_refusal(refusal)
+            await self._record_refusal(refusal, handler)
             raise HTTPError(503, "%s", refusal.message) from None
         return model
 
@@ -105,6 +112,7 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         await self._record(
             "login.ok",
             actor=sign_in.name,
+            source=_address(handler),
             detail={"method": sign_in.method, "roles": sorted(sign_in.roles), "issuer": self.issuer},
         )
         model["auth_state"] = None
@@ -117,10 +125,11 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         except EnclaveError as error:
             self.log.error("Sign-out not recorded: %s", error.code)  # noqa: TRY400 - the code says it all
 
-    async def _record_refusal(self, error: SignInRefusedError) -> None:
+    async def _record_refusal(self, error: SignInRefusedError, handler: Any) -> None:
         await self._record(
             "login.refused",
             actor=error.person,
+            source=_address(handler),
             outcome="refused",
             reason=error.code,
             detail={"issuer": self.issuer},
@@ -141,7 +150,13 @@ class EnclaveAuthenticator(GenericOAuthenticator):
         return self._audit
 
     async def _key(self, kid: str | None) -> Any:
-        """The provider's key ``kid``; its document is fetched again once when the key is not known."""
+        """The provider's key ``kid``; its document is fetched again once when the key is not known.
+
+        A token that names no key could mean any: a provider that numbers none may have changed its one, so what it
+        publishes now is asked each time.
+        """
+        if kid is None:
+            self._keys = None
         for _ in range(2):
             key = choose_key(self._keys, kid=kid) if self._keys is not None else None
             if key is not None:
@@ -161,3 +176,11 @@ def _sign_in(auth_state: dict[str, Any]) -> SignIn:
     if not isinstance(found, SignIn):
         raise jwt.InvalidTokenError("no checked sign-in")
     return found
+
+
+def _address(handler: Any) -> str | None:
+    """The address that the request came from, as the Hub takes it from its own proxy; None when it is none."""
+    try:
+        return str(ipaddress.ip_address(str(handler.request.remote_ip)))
+    except (AttributeError, ValueError):
+        return None

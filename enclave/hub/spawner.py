@@ -15,7 +15,7 @@ from traitlets import Integer, Unicode
 
 from enclave.core.errors import DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.core.ids import check_principal
-from enclave.wire.client import WireClient
+from enclave.wire.client import call_once
 from enclave.wire.messages.launcher import PollServer, StartServer, StopServer
 
 # What a single-user server is told. The launcher has a list of its own; anything else stays here.
@@ -180,11 +180,7 @@ class EnclaveSpawner(Spawner):
             await asyncio.sleep(0.2)
 
     def _call(self, message: Any, *, timeout_s: float) -> Any:
-        client = WireClient(Path(self.launcher_socket), timeout_s=timeout_s)
-        try:
-            return client.call(message)
-        finally:
-            client.close()
+        return call_once(Path(self.launcher_socket), message, timeout_s=timeout_s)
 
 
 def _checked_url(url: str) -> str:

@@ -9,6 +9,7 @@ import http.client
 import json
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from enclave.core.errors import DeniedError, InvalidError, UnavailableError
@@ -70,7 +71,6 @@ def new_attempt(redirect_uri: str) -> Attempt:
 
 def exchange(api_url: str, *, attempt: Attempt, code: str, client: str) -> Granted:
     """Turns ``code`` into a token; raises ``DeniedError`` (``code_refused``) or ``UnavailableError``."""
-    address = urlsplit(api_url)
     form = urlencode(
         {
             "client_id": CLIENT_ID,
@@ -81,18 +81,9 @@ def exchange(api_url: str, *, attempt: Attempt, code: str, client: str) -> Grant
             "code_verifier": attempt.verifier,
         }
     )
-    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    connection = kind(address.netloc, timeout=15)
-    try:
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        connection.request("POST", f"{address.path}/oauth2/token", body=form, headers=headers)
-        answer = connection.getresponse()
-        body = answer.read(_MAX_ANSWER)
-    except (OSError, http.client.HTTPException):
-        raise UnavailableError("Hub: wanted a token, got no answer; is it running? `enclave demo status`") from None
-    finally:
-        connection.close()
-    if answer.status != 200:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    status, body = _post(f"{api_url}/oauth2/token", body=form, headers=headers)
+    if status != HTTPStatus.OK:
         raise DeniedError("Sign-in: wanted a token, got a refusal; run `enclave login` again", code="code_refused")
     try:
         found = json.loads(body)
@@ -101,3 +92,24 @@ def exchange(api_url: str, *, attempt: Attempt, code: str, client: str) -> Grant
         raise InvalidError(
             "Hub: wanted a token as JSON, got another answer; are Hub and shell of one release?"
         ) from None
+
+
+def end_token(api_url: str, *, token: str) -> bool:
+    """Tells the Hub to end ``token`` now; says whether it did. Raises ``UnavailableError`` when it does not answer."""
+    headers = {"Authorization": f"Bearer {token}"}
+    status, _ = _post(f"{api_url.removesuffix('/api')}/end_token", body="", headers=headers)
+    return status == HTTPStatus.NO_CONTENT
+
+
+def _post(url: str, *, body: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    address = urlsplit(url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.netloc, timeout=15)
+    try:
+        connection.request("POST", address.path, body=body, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(_MAX_ANSWER)
+    except (OSError, http.client.HTTPException):
+        raise UnavailableError("Hub: wanted an answer, got none; is it running? `enclave demo status`") from None
+    finally:
+        connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from enclave.core.errors import NotFoundError
 from enclave.core.ids import check_token_id
+from enclave.runtime.durable import write_whole
 from enclave.runtime.home import ensure_private_dir
 from enclave.wire.messages.intake import Batch
 from enclave.wire.messages.schema import from_json, to_json
@@ -66,9 +66,4 @@ class BatchRegister:
         return found
 
     def _write(self, batch: Batch) -> None:
-        part = self._folder / f".{batch.id}.part"
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(to_json(batch), file, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._folder / f"{batch.id}.json")
+        write_whole(self._folder / f"{batch.id}.json", json.dumps(to_json(batch), sort_keys=True).encode())

@@ -9,28 +9,46 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock, format_time
-from enclave.core.errors import DeniedError, EnclaveError, InvalidError
+from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.core.ids import check_name
 from enclave.intake import review
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms
+from enclave.intake.material import ReviewMaterial
 from enclave.intake.pipeline import ACTOR, Pipeline
 from enclave.intake.recipe import IntakeRecipe, read_intake_recipe
 from enclave.intake.settings import IntakeSettings
+from enclave.intake.software import software_sha256
+from enclave.keys.box import open_box
+from enclave.keys.uri import file_uri
 from enclave.policy.decide import check, decide
 from enclave.policy.model import NO_FACTS, Actor, Facts, Resource, ReviewFacts
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
-from enclave.wire.client import WireClient
-from enclave.wire.messages.intake import AddBatch, Batch, BatchList, ListBatches, ReviewImage, ShowBatch
-from enclave.wire.peer import Call, WireServer
+from enclave.wire.client import WireClient, call_once
+from enclave.wire.messages.determination import NoteSoftware
+from enclave.wire.messages.intake import (
+    AddBatch,
+    Batch,
+    BatchList,
+    ListBatches,
+    LookAtItem,
+    ReviewImage,
+    ReviewItem,
+    ShowBatch,
+)
+from enclave.wire.messages.registry import AskProjectStanding
+from enclave.wire.peer import Call, Handler, WireServer
 
 _UNKNOWN = Actor("unknown", frozenset())
 _INBOXES = ("demo", "inbox")  # the only folders of the home that may be handed in
+_SOFTWARE_EVERY_S = 3600.0
+_SOFTWARE_RETRY_S = 2.0
 _Task = tuple[Batch, IntakeRecipe, Path]
 
 
@@ -58,48 +76,92 @@ class IntakeDaemon:
         folder = ensure_private_dir(home.state("identified"))
         self._audit = AuditClient(home.socket("auditd"), clock=self._clock)
         self._register = BatchRegister(folder / "batches")
-        self._pipeline = Pipeline(
-            home=home,
-            register=self._register,
-            audit=self._audit,
-            vault=WireClient(home.socket("vaultd")),
-            registry=WireClient(home.socket("registryd")),
-            clock=self._clock,
-            notes=log,
-            jobs=self._settings.jobs,
-        )
+        self._registry = WireClient(home.socket("registryd"))
+        box = open_box(file_uri(home.key_file("intake-box")))
+        self._material = ReviewMaterial(folder / "review", box=box)
+        self._pipeline = self._make_pipeline()
         self._tasks: queue.Queue[_Task | None] = queue.Queue()
         self._reviewing = threading.Lock()
         self._worker = threading.Thread(target=self._work, name="intake", daemon=True)
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell_software, name="software", daemon=True)
         uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
         self._server = WireServer(
             home.socket("intaked"),
-            {AddBatch: self._add, ListBatches: self._list, ShowBatch: self._show, ReviewImage: self._review},
+            self._handlers(),
             log=log,
             allowed_uids=uids,
             mode=0o600 if len(uids) == 1 else 0o666,
         )
 
+    def _make_pipeline(self) -> Pipeline:
+        return Pipeline(
+            home=self._home,
+            register=self._register,
+            audit=self._audit,
+            vault=WireClient(self._home.socket("vaultd")),
+            registry=self._registry,
+            clock=self._clock,
+            notes=self._log,
+            material=self._material,
+            jobs=self._settings.jobs,
+        )
+
+    def _handlers(self) -> dict[type[Any], Handler]:
+        return {
+            AddBatch: self._add,
+            ListBatches: self._list,
+            ShowBatch: self._show,
+            LookAtItem: self._look,
+            ReviewImage: self._review,
+        }
+
     def start(self) -> None:
         """Settles what a former process left behind, then listens."""
         self._settle()
+        for batch in self._register.all():
+            if batch.state == "sealed" and any(batch.review.values()):
+                self._tell_review(batch)
         self._worker.start()
+        self._teller.start()
         self._server.start()
 
     def close(self) -> None:
         """Stops listening and gives the running batch a moment; if it is longer, the next start settles it."""
         self._server.close()
+        self._ended.set()
         self._tasks.put(None)
         self._worker.join(timeout=5.0)
+        self._teller.join(timeout=5.0)
         self._audit.close()
+
+    def _tell_software(self) -> None:
+        """At the start and every hour: determinations about the work of other software than this are looked at again.
+
+        What runs is what was loaded: the hash is taken once. A registry that is away is told once it is there.
+        """
+        message = NoteSoftware(software_sha256=software_sha256())
+        while not self._ended.is_set():
+            pause_s = _SOFTWARE_EVERY_S
+            try:
+                noted = call_once(self._home.socket("registryd"), message)
+            except EnclaveError as error:
+                pause_s = _SOFTWARE_RETRY_S
+                self._log.warning("registry was not told of the software", code=error.code)
+            else:
+                if noted.reopened:
+                    self._log.info("determinations reopened by a change of software", count=len(noted.reopened))
+            self._ended.wait(pause_s)
 
     # ── people ──────────────────────────────────────────────────────────────
 
     def _add(self, message: AddBatch, _call: Call) -> Batch:
         actor, role = self._allowed(message.token, "intake.add", dataset=message.dataset)
-        check_name(message.dataset, what="dataset")
-        recipe = read_intake_recipe(message.recipe, folder=self._settings.recipes_dir)
-        directory = self._check_directory(message.directory)
+        try:
+            recipe, directory = self._check_batch(message, person=actor.name)
+        except EnclaveError as error:
+            self._audit.record("intake.add", actor=actor.name, role=role, outcome="refused", reason=error.code)
+            raise
         batch = Batch(
             id=secrets.token_hex(16),
             dataset=message.dataset,
@@ -109,12 +171,14 @@ class IntakeDaemon:
             received=format_time(self._clock.now()),
             progress=0.0,
             summary={},
+            project=message.project,
         )
         self._audit.record(
             "intake.add",
             actor=actor.name,
             role=role,
             dataset=batch.dataset,
+            project=batch.project or None,
             ticket=batch.id,
             detail={"batch": batch.id, "recipe": recipe.name},
         )
@@ -127,21 +191,33 @@ class IntakeDaemon:
         return BatchList(batches=self._register.all())
 
     def _show(self, message: ShowBatch, _call: Call) -> Batch:
-        self._allowed(message.token, "intake.list")
-        return self._register.get(message.id)
+        return self._known(message.token, message.id, "intake.list")
+
+    def _look(self, message: LookAtItem, _call: Call) -> ReviewItem:
+        with self._reviewing:
+            batch, actor, role = self._reviewer(message, "intake.look")
+            self._audit.record(
+                "intake.look",
+                actor=actor.name,
+                role=role,
+                dataset=batch.dataset,
+                version=batch.version,
+                objects=(message.image,),
+                ticket=batch.id,
+                detail={"batch": batch.id},
+            )
+            return self._material.show(batch.id, message.image)
+
+    def _reviewer(self, message: LookAtItem | ReviewImage, action: str) -> tuple[Batch, Actor, str]:
+        batch = self._batch_to_review(message)
+        facts = Facts(review=_review_facts(batch, message.image))
+        return batch, *self._allowed(message.token, action, dataset=batch.dataset, batch_id=batch.id, facts=facts)
 
     def _review(self, message: ReviewImage, _call: Call) -> Batch:
         with self._reviewing:
-            batch = self._register.get(message.id)
-            facts = ReviewFacts(
-                batch=batch.id, submitted_by=batch.submitted_by, waiting=review.waits(batch, message.image)
-            )
-            actor, role = self._allowed(
-                message.token, "intake.review", dataset=batch.dataset, batch_id=batch.id, facts=Facts(review=facts)
-            )
-            at = format_time(self._clock.now())
-            after = review.judged(batch, image=message.image, clean=message.clean, by=actor.name, at=at)
-            counts = review.standing(after.review)
+            batch, actor, role = self._reviewer(message, "intake.review")
+            after = self._judged(batch, message, actor=actor.name)
+            counts = {**batch.summary["quality"]["review"], **review.standing(after.review)}
             summary = {**batch.summary, "quality": {**batch.summary["quality"], "review": counts}}
             self._audit.record(
                 "intake.review",
@@ -152,8 +228,49 @@ class IntakeDaemon:
                 objects=(message.image,),
                 ticket=batch.id,
                 detail={"batch": batch.id, "clean": message.clean, "waiting": counts["waiting"]},
+                bodies={"reason": message.reason} if message.reason else None,
             )
-            return self._register.change(batch.id, review=after.review, summary=summary)
+            changed = self._register.change(batch.id, review=after.review, summary=summary)
+            self._material.forget(batch.id, message.image)
+        self._tell_review(changed)
+        return changed
+
+    def _judged(self, batch: Batch, message: ReviewImage, *, actor: str) -> Batch:
+        try:
+            review.check_reason(message.reason, clean=message.clean)
+        except InvalidError as error:
+            self._audit.record(
+                "intake.review", actor=actor, dataset=batch.dataset, outcome="refused", reason=error.code
+            )
+            raise
+        at = format_time(self._clock.now())
+        return review.judged(
+            batch, image=message.image, clean=message.clean, by=actor, at=at, reason=message.reason.strip()
+        )
+
+    def _tell_review(self, batch: Batch) -> None:
+        """A registry that is away hears it at the next judgement or start; until then it approves nothing more."""
+        try:
+            self._pipeline.tell_review(batch)
+        except EnclaveError as error:
+            self._log.warning("registry not told of the review", batch=batch.id, code=error.code)
+
+    def _batch_to_review(self, message: LookAtItem | ReviewImage) -> Batch:
+        """The batch; that there is none is told only to who may see the list."""
+        try:
+            return self._register.get(message.id)
+        except (NotFoundError, InvalidError):
+            kind = "intake.look" if isinstance(message, LookAtItem) else "intake.review"
+            return self._known(message.token, message.id, kind)
+
+    def _known(self, token: str, batch_id: str, kind: str) -> Batch:
+        """The batch, to who may see the list; that there is none is in the ledger before it is told."""
+        actor, role = self._allowed(token, "intake.list")
+        try:
+            return self._register.get(batch_id)
+        except (NotFoundError, InvalidError) as error:
+            self._audit.record(kind, actor=actor.name, role=role, outcome="refused", reason=error.code)
+            raise
 
     def _allowed(
         self, token: str, action: str, *, dataset: str = "", batch_id: str = "", facts: Facts = NO_FACTS
@@ -182,6 +299,28 @@ class IntakeDaemon:
             )
         return real
 
+    def _check_batch(self, message: AddBatch, *, person: str) -> tuple[IntakeRecipe, Path]:
+        check_name(message.dataset, what="dataset")
+        recipe = read_intake_recipe(message.recipe, folder=self._settings.recipes_dir)
+        self._check_project(message.project, recipe, person=person)
+        return recipe, self._check_directory(message.directory)
+
+    def _check_project(self, project: str, recipe: IntakeRecipe, *, person: str) -> None:
+        """A project is named when, and only when, the recipe's pseudonyms are per project; it must be open."""
+        wanted = recipe.deid.pseudonym_domain == "project"
+        if wanted != bool(project):
+            raise InvalidError(
+                f"recipe {recipe.name}: wanted {'a project' if wanted else 'no project'} with it, got "
+                f"{'none' if wanted else 'one'}; pseudonym_domain in the recipe says which"
+            )
+        if project:
+            check_name(project, what="project")
+            standing = self._registry.call(AskProjectStanding(person=person, project=project), timeout_s=30)
+            if standing.state != "open":
+                raise ConflictError(
+                    "intake: wanted an open project, got one that is closed or not there", code="project_not_open"
+                )
+
     # ── the worker ──────────────────────────────────────────────────────────
 
     def _work(self) -> None:
@@ -200,6 +339,7 @@ class IntakeDaemon:
                 except EnclaveError as error:
                     self._log.warning("registration after a restart failed", batch=batch.id, code=error.code)
                 continue
+            self._material.forget_all(batch.id)
             self._audit.record(
                 "intake.deidentify",
                 actor=ACTOR,
@@ -220,3 +360,12 @@ class IntakeDaemon:
         except EnclaveError as error:
             self._log.warning("recipe gone; no determination drafted", batch=batch.id, code=error.code)
             return None
+
+
+def _review_facts(batch: Batch, image: str) -> ReviewFacts:
+    return ReviewFacts(
+        batch=batch.id,
+        submitted_by=batch.submitted_by,
+        waiting=review.waits(batch, image),
+        face=review.shows_face(image),
+    )

@@ -1,11 +1,13 @@
 """From an identified folder to a sealed candidate: de-identify, check, measure, keep the key back, seal, register.
 
 Identified bytes are read in place and never copied; what stands in ``HOME/identified/<batch>`` meanwhile is already
-de-identified, readable by this process only, and removed at the end, however it ends.
+de-identified, readable by this process only, and removed at the end, however it ends. What a reviewer has to see stays,
+sealed, until it is judged.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,23 +25,25 @@ from enclave.deid.check import check_output
 from enclave.deid.job import JobResult, JobSpec, run_job
 from enclave.deid.keyring import Keyring, open_keyring
 from enclave.deid.tables import CleanTable
+from enclave.determination.replay import MEASURED_BEFORE
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms, draft_text
+from enclave.intake.material import ReviewMaterial
 from enclave.intake.recipe import IntakeRecipe
-from enclave.intake.review import sample_of
+from enclave.intake.review import MAX_HEADS, frontal_of, sample_of, standing
 from enclave.intake.series import Collected, collect_series
 from enclave.intake.summary import evidence
 from enclave.keys.files import new_symmetric
 from enclave.keys.uri import file_uri
 from enclave.keys.wrap import open_wrapper
-from enclave.risk.engine import Anonymised, anonymise
+from enclave.risk.engine import Anonymised, anonymise, blinded
 from enclave.runtime.home import Home, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.sealed.store import SealedStore
 from enclave.sealed.writer import PlainObject, SealedVersion, seal_version
 from enclave.wire.client import WireClient
 from enclave.wire.messages.intake import Batch
-from enclave.wire.messages.registry import ProposeDetermination, RegisterCandidate
+from enclave.wire.messages.registry import NoteSample, ProposeDetermination, RegisterCandidate
 from enclave.wire.messages.vault import StoreMap
 
 ACTOR = "service:intake"
@@ -58,6 +62,7 @@ class Pipeline:
     registry: WireClient
     clock: Clock
     notes: Log
+    material: ReviewMaterial
     jobs: int = 1
 
     def run(self, batch: Batch, recipe: IntakeRecipe, directory: Path) -> None:
@@ -86,15 +91,17 @@ class Pipeline:
 
     def _fail(self, batch: Batch, message: str) -> None:
         if self.register.get(batch.id).version is None:
+            self.material.forget_all(batch.id)
             self.register.change(batch.id, state="failed", message=message)
         else:
             self.register.change(batch.id, message=f"Sealed, but not registered yet: {message} The next start does it.")
         self.notes.warning("batch did not reach the store", batch=batch.id)
 
     def _steps(self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path) -> None:
-        keyring = self._keyring(batch.dataset)
+        keyring = self._keyring(batch.dataset, project=batch.project)
         job, quality = self._deidentify(batch, recipe, directory, work, keyring)
         review = sample_of(quality["review_sample"])
+        self.material.keep(batch.id, sample=quality["review_sample"], work=work, job=job)
         self.register.change(batch.id, state="measuring", progress=0.7, review=review)
         measured, tables = self._measure(batch, recipe, job)
         self._keep_key_back(batch, job)
@@ -102,7 +109,8 @@ class Pipeline:
         suppressed = _suppressed(job, recipe, measured)
         series = collect_series(work / "dicom", without=suppressed)
         summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
-        sealed = self._seal(batch, [*_table_objects(tables, series), *series.objects], summary)
+        objects = [*_table_objects(tables, series), *series.objects, _as_it_was_measured(job, recipe)]
+        sealed = self._seal(batch, objects, summary)
         shutil.rmtree(work, ignore_errors=True)  # before anybody is told that it is sealed
         done = self.register.get(batch.id)
         self._register(done)
@@ -111,14 +119,14 @@ class Pipeline:
 
     # ── de-identify ─────────────────────────────────────────────────────────
 
-    def _keyring(self, dataset: str) -> Keyring:
+    def _keyring(self, dataset: str, *, project: str) -> Keyring:
         path = self.home.key_file(f"pseudonym-{dataset}")
         if not path.exists():
             try:
                 new_symmetric(path)
             except ConflictError:
                 self.notes.info("pseudonym key exists", dataset=dataset)
-        return open_keyring(path)
+        return open_keyring(path, project=project)
 
     def _deidentify(
         self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path, keyring: Keyring
@@ -137,6 +145,8 @@ class Pipeline:
             )
             quality = check_output(work, against=[directory], keyring=keyring, recipe=recipe.deid)
             _check_gate(job, quality)
+            heads = sorted(job.faces)
+            quality["review_sample"] += [frontal_of(folder) for folder in heads[:: -(-len(heads) // MAX_HEADS) or 1]]
             done.update({name: job.report[name] for name in ("files_in", "files_out", "quarantined", "table_edition")})
             done["patients"] = len(job.patients)
         return job, quality
@@ -176,7 +186,8 @@ class Pipeline:
             for original, (pseudonym, days) in sorted(job.patients.items())
         ]
         for at in range(0, len(rows), _MAP_ROWS):
-            message = StoreMap(dataset=batch.dataset, batch=batch.id, rows=tuple(rows[at : at + _MAP_ROWS]))
+            part = tuple(rows[at : at + _MAP_ROWS])
+            message = StoreMap(dataset=batch.dataset, batch=batch.id, rows=part, project=batch.project)
             self.vault.call(message, timeout_s=60)
 
     def _seal(self, batch: Batch, objects: list[PlainObject], summary: dict[str, Any]) -> SealedVersion:
@@ -195,6 +206,7 @@ class Pipeline:
 
     def _register(self, batch: Batch) -> None:
         """Tells the registry of the candidate; the batch's record holds its version and content root."""
+        review = batch.summary["quality"]["review"]
         self._tell_registry(
             RegisterCandidate(
                 dataset=batch.dataset,
@@ -202,6 +214,21 @@ class Pipeline:
                 content_root=batch.summary["content_root"],
                 summary=batch.summary,
                 steward=batch.submitted_by,
+                review="required" if review["required"] else "optional",
+                sample=len(batch.review),
+                only_for=batch.project,
+            )
+        )
+
+    def tell_review(self, batch: Batch) -> None:
+        """Tells the registry where the review of a registered version stands; telling twice is harmless."""
+        counts = standing(batch.review)
+        self._tell_registry(
+            NoteSample(
+                dataset=batch.dataset,
+                version=batch.version or 0,
+                waiting=counts["waiting"],
+                unclean=counts["unclean"],
             )
         )
 
@@ -235,6 +262,7 @@ class Pipeline:
     def _act(self, kind: str, batch: Batch, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Intent before, outcome after. What the block puts into the dict goes into the outcome's detail."""
         fields: dict[str, Any] = {"actor": ACTOR, "role": "service", "dataset": batch.dataset, "ticket": batch.id}
+        fields["project"] = batch.project or None
         self.audit.record(kind, outcome="intent", detail=detail, **fields)
         done: dict[str, Any] = dict(detail)
         try:
@@ -295,9 +323,18 @@ def _table_objects(tables: list[CleanTable], series: Collected) -> list[PlainObj
     ]
 
 
-def _arrow_file(table: pa.Table) -> bytes:
+def _as_it_was_measured(job: JobResult, recipe: IntakeRecipe) -> PlainObject:
+    """The table before it was generalised, blinded: a replay measures it again, and nobody reads a value in it."""
+    before = next(clean.table for clean in job.tables if clean.name == recipe.risk_table)
+    table = blinded(before, recipe.risk, key=secrets.token_bytes(32)).to_arrow()
+    return PlainObject(
+        name=MEASURED_BEFORE, kind="review", header={"rows": table.num_rows}, chunks=_arrow_file(table, bare=False)
+    )
+
+
+def _arrow_file(table: pa.Table, *, bare: bool = True) -> bytes:
     sink = pa.BufferOutputStream()
-    plain = table.replace_schema_metadata(None).combine_chunks()
+    plain = (table.replace_schema_metadata(None) if bare else table).combine_chunks()
     with pa.ipc.new_file(sink, plain.schema) as writer:
         writer.write_table(plain)
     return bytes(sink.getvalue())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from enclave.core.canonical import digest_hex
 from enclave.core.errors import InvalidError, NotFoundError
 from enclave.core.ids import check_name
 from enclave.core.settings import build
@@ -33,6 +35,7 @@ class IntakeRecipe:
     deid: Recipe
     risk_table: str
     risk: RiskConfig
+    sha256: str = ""  # over the recipe's own bytes and those of the files that it names
     determination: DraftTerms | None = None  # without it somebody drafts by hand
 
 
@@ -55,13 +58,19 @@ def read_intake_recipe(name: str, *, folder: str = "") -> IntakeRecipe:
             "images that may show text or a face are not sealed",
             code="pixels_not_cleaned",
         )
-    if deid.pseudonym_domain != "dataset":
-        raise InvalidError(f"recipe {name}: wanted pseudonym_domain dataset, got project; that is not available yet")
     if spec.table not in deid.tables or not deid.tables[spec.table].of_role("link"):
         raise InvalidError(f"recipe {name}: wanted [risk] table among [tables] with a link column, got another")
     risk = load_config(path.parent / spec.config)
     _check_measured(name, deid, spec.table, risk)
-    return IntakeRecipe(name, deid, spec.table, risk, _draft_terms(name, determination, path.parent))
+    terms = _draft_terms(name, determination, path.parent)
+    return IntakeRecipe(name, deid, spec.table, risk, _sha256(path, spec.config), terms)
+
+
+def _sha256(path: Path, config: str) -> str:
+    """Of the recipe and of all that lies beside its risk settings: hierarchies are part of what was done."""
+    beside = sorted(file for file in (path.parent / config).parent.glob("*") if file.is_file())
+    hashed = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, *beside)}
+    return digest_hex(hashed)
 
 
 def _draft_terms(name: str, part: Any, folder: Path) -> DraftTerms | None:

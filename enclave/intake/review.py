@@ -1,4 +1,4 @@
-"""The sample that a person looks at: which images wait, who said what of which, whether it is complete. Pure."""
+"""The sample that a person looks at: which items wait, who said what of which, whether it is complete. Pure."""
 
 from __future__ import annotations
 
@@ -7,22 +7,53 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from enclave.core.errors import InvalidError
 from enclave.wire.messages.intake import Batch
+
+MAX_REASON = 2000
+MAX_HEADS = 12  # of a batch that a person looks at from the front
+FRONTAL = "frontal"  # the item of a series that shows its head from the front
 
 
 def sample_of(paths: list[str]) -> dict[str, Any]:
-    """The sample of a check as images that wait, by their new SOP instance UIDs."""
-    return {PurePosixPath(path).stem: None for path in paths}
+    """The sample of a check as items that wait: images by their new UIDs, texts as ``TABLE/COLUMN[ROW]``,
+    heads from the front as ``SERIES/frontal``."""
+    return {item_of(path): None for path in paths}
+
+
+def frontal_of(folder: str) -> str:
+    """The entry of a sample that stands for the head in the series that left as ``folder``."""
+    return f"{folder}.series#{FRONTAL}"
+
+
+def shows_face(item: str) -> bool:
+    """Whether an item is the view of a head."""
+    return item.endswith(f"/{FRONTAL}")
+
+
+def item_of(path: str) -> str:
+    """The name of one item of the sample."""
+    table, cell = path.partition("#")[::2]
+    return f"{PurePosixPath(table).stem}/{cell}" if cell else PurePosixPath(path).stem
 
 
 def waits(batch: Batch, image: str) -> bool:
-    """Whether ``image`` is in the sample of ``batch`` and nobody has judged it."""
+    """Whether this item is in the sample of ``batch`` and nobody has judged it."""
     return batch.state == "sealed" and image in batch.review and batch.review[image] is None
 
 
-def judged(batch: Batch, *, image: str, clean: bool, by: str, at: str) -> Batch:
+def check_reason(reason: str, *, clean: bool) -> None:
+    """Raises ``InvalidError`` for a no without a reason, and for one that is too long."""
+    if len(reason) > MAX_REASON or not (clean or reason.strip()):
+        raise InvalidError(
+            f"review reason: wanted why it is not clean, in at most {MAX_REASON} characters, got none or more",
+            code="reason_missing",
+        )
+
+
+def judged(batch: Batch, *, image: str, clean: bool, by: str, at: str, reason: str = "") -> Batch:
     """``batch`` with one more judgement."""
-    return replace(batch, review={**batch.review, image: {"clean": clean, "by": by, "at": at}})
+    return replace(batch, review={**batch.review, image: {"clean": clean, "by": by, "at": at, "reason": reason}})
 
 
 def standing(review: Mapping[str, Any]) -> dict[str, Any]:

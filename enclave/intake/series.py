@@ -13,7 +13,8 @@ import pydicom
 from pydicom.dataset import FileDataset
 
 from enclave.deid.dates import parse_da
-from enclave.deid.reading import quiet_parsing
+from enclave.deid.quiet import quiet_parsing
+from enclave.deid.stored_pixels import pixel_array
 from enclave.sealed.writer import PlainObject
 
 # Technique only: nothing about the patient, no date, no text that somebody typed.
@@ -63,7 +64,7 @@ def _add_series(path: Path, found: Collected) -> None:
         found.left_out["mixed_forms"] += 1
         return
     try:
-        frame = _pixels(pydicom.dcmread(heads[0][0]))
+        frame = _pixels(heads[0][0])
     except Exception:  # noqa: BLE001 - no codec for the transfer syntax, or pixels that do not decode
         found.left_out["not_decodable"] += 1
         return
@@ -86,16 +87,17 @@ def _add_series(path: Path, found: Collected) -> None:
 
 def _frames(files: list[Path], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[bytes]:
     for file in files:
-        with quiet_parsing():
-            pixels = _pixels(pydicom.dcmread(file))
+        pixels = _pixels(file)
         if pixels.shape != shape or pixels.dtype != dtype:
             raise ValueError("a slice of another form than the first of its series")
         yield pixels.tobytes()
 
 
-def _pixels(dataset: FileDataset) -> Array:
+def _pixels(file: Path) -> Array:
     """The pixels of one instance, always with a first axis of frames, little endian; CT in Hounsfield units."""
-    pixels: Array = np.asarray(dataset.pixel_array)
+    pixels = pixel_array(file)
+    with quiet_parsing():
+        dataset = pydicom.dcmread(file, stop_before_pixels=True)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames == 1:
         pixels = pixels[np.newaxis]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import pyarrow.compute as pc
+
 from enclave.deid.job import JobResult
+from enclave.deid.profile import OPTIONS
 from enclave.deid.provenance import tool_versions
 from enclave.deid.tables import CleanTable
+from enclave.determination.profile import class_profile
 from enclave.intake.recipe import IntakeRecipe
 from enclave.intake.review import sample_of, standing
 from enclave.intake.series import Collected
+from enclave.intake.software import software_sha256
 from enclave.risk.engine import Anonymised
 from enclave.wire.messages.intake import Batch
+
+BASIC_PROFILE = "113100"  # PS3.16 CID 7050
+_IN_WORDS = 12  # as many as a page shows of a list
+_MOST_ELEMENTS = 300  # the text that is signed stays one that can be read; the run's JSON has all
 
 
 def evidence(
@@ -28,29 +38,52 @@ def evidence(
     return {
         "batch": batch.id,
         "recipe": recipe.name,
-        "counts": _counts(job, series=series, tables=tables),
+        "counts": _counts(job, recipe, measured=measured, series=series, tables=tables),
         "deidentification": _deidentification(job.report, recipe),
-        "results": _results(measured),
+        "results": _results(recipe, measured, job),
         "quality": {
             "checks": {check["id"]: check["count"] for check in quality["checks"]},
             "residual_hits": quality["residual_hits"],
             "canaries": job.report["canaries"],
-            "review": standing(sample_of(quality["review_sample"])),
+            "review": {
+                **standing(sample_of(quality["review_sample"])),
+                "required": recipe.deid.review == "required",
+            },
         },
-        "methods": {
-            "quasi_identifiers": [qi.name for qi in recipe.risk.qis],
-            "k": recipe.risk.model.k,
-            "suppression_limit": recipe.risk.model.suppression_limit,
-            "recoding": recipe.risk.model.recoding,
-            "tools": tool_versions(),
-        },
+        "methods": _methods(recipe),
         "column_roles": {name: dict(spec.columns) for name, spec in recipe.deid.tables.items()},
     }
 
 
-def _counts(job: JobResult, *, series: Collected, tables: list[CleanTable]) -> dict[str, Any]:
+def _methods(recipe: IntakeRecipe) -> dict[str, Any]:
+    """All that a replay needs to measure the same again."""
+    return {
+        "measured_table": recipe.risk_table,
+        "subject": recipe.risk.subject,
+        "nulls": recipe.risk.nulls,
+        "sensitive": [{"name": one.name, "distance": one.distance} for one in recipe.risk.sensitive],
+        "model": {name: value for name, value in dataclasses.asdict(recipe.risk.model).items() if value is not None},
+        "population_size": recipe.risk.population.size,
+        "context": {
+            name: value for name, value in dataclasses.asdict(recipe.risk.context).items() if value is not None
+        },
+        "quasi_identifiers": [qi.name for qi in recipe.risk.qis],
+        "k": recipe.risk.model.k,
+        "suppression_limit": recipe.risk.model.suppression_limit,
+        "recoding": recipe.risk.model.recoding,
+        "tools": tool_versions(detectors=recipe.deid.long_text == "detectors"),
+    }
+
+
+def _counts(
+    job: JobResult, recipe: IntakeRecipe, *, measured: Anonymised, series: Collected, tables: list[CleanTable]
+) -> dict[str, Any]:
+    link = recipe.deid.tables[recipe.risk_table].of_role("link")[0]
     return {
         "patients": len(job.patients),
+        "rows": measured.table.num_rows,
+        "subjects": pc.count_distinct(measured.table.column(link)).as_py(),
+        "studies": len({row["study"] for row in series.index}),
         "files_in": job.report["files_in"],
         "files_out": job.report["files_out"],
         "quarantined": job.report["quarantined"],
@@ -65,16 +98,53 @@ def _deidentification(report: dict[str, Any], recipe: IntakeRecipe) -> dict[str,
     return {
         "profile": "PS3.15 Annex E Basic Application Level Confidentiality Profile",
         "options": report["options"],
+        "option_codes": sorted({BASIC_PROFILE, *(OPTIONS[option] for option in report["options"])}),
+        "recipe_sha256": recipe.sha256,
+        "software_sha256": software_sha256(),
         "table_edition": report["table_edition"],
         "max_shift_days": recipe.deid.dates.max_shift_days,
+        "times": recipe.deid.dates.times,
         "pseudonym_domain": recipe.deid.pseudonym_domain,
         "actions": report["actions"],
         "redactions": report["redactions"],
+        "faces": report["faces"],
+        "templates": report["templates"],
+        "private_removed": _private(report["private_removed"]),
     }
 
 
-def _results(measured: Anonymised) -> dict[str, Any]:
+def _private(account: dict[str, Any]) -> dict[str, Any]:
+    """Private elements that nobody has judged and that are gone, those first that tell patients apart the most."""
+    elements = account["elements"]
     return {
+        "kinds": len(elements),
+        "most_telling": [_in_words(row) for row in elements[:_IN_WORDS]],
+        "elements": elements[:_MOST_ELEMENTS],
+        "not_shown": max(0, len(elements) - _MOST_ELEMENTS),
+        "not_counted": account["not_counted"],
+    }
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    share = row["own_value_share"]
+    own = "not all counted" if share is None else f"{share:.0%} of patients with a value of their own"
+    least, most = row["vm"]
+    many = f"VM {least}" if least == most else f"VM {least} to {most}"
+    return (
+        f"{row['creator']} ({row['element']}) {row['vr']}, {many}: {row['files']} files, {row['values']} values, "
+        f"{row['patients']} patients, {own}"
+    )
+
+
+def _results(recipe: IntakeRecipe, measured: Anonymised, job: JobResult) -> dict[str, Any]:
+    before = next(clean.table for clean in job.tables if clean.name == recipe.risk_table)
+    names, k = [qi.name for qi in recipe.risk.qis], recipe.risk.model.k
+    sides = {"before": before, "after": measured.table}
+    return {
+        "profile": {
+            side: class_profile(table, quasi_identifiers=names, subject=recipe.risk.subject, k=k)
+            for side, table in sides.items()
+        },
         "k_before": measured.assessment_before.k,
         "k_after": measured.assessment_after.k,
         "levels": dict(measured.node),

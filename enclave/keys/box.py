@@ -39,12 +39,17 @@ class Box(Protocol):
 
 def open_box(uri: str) -> Box:
     """The box of the AES-256 key at ``uri``; raises ``InvalidError`` for an unknown scheme."""
-    return open_by_scheme(uri, {"file": _FileBox}, purpose="box")
+    return open_by_scheme(uri, {"file": lambda found: box_of(read_symmetric(path_of(found)))}, purpose="box")
 
 
-class _FileBox:
-    def __init__(self, uri: str) -> None:
-        self._key = read_symmetric(path_of(uri))
+def box_of(key: Secret) -> Box:
+    """The box of an AES-256 key that its process holds itself (32 bytes), such as one that another box sealed."""
+    return _KeyBox(key)
+
+
+class _KeyBox:
+    def __init__(self, key: Secret) -> None:
+        self._key = key
 
     def seal(self, data: bytes, *, context: bytes) -> bytes:
         salt = secrets.token_bytes(_SALT_BYTES)

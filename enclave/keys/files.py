@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from enclave.core.errors import ConflictError, DeniedError, IntegrityError, NotFoundError
 from enclave.core.secret import Secret
+from enclave.runtime.durable import sync_folder
 
 Kind = Literal["aes256", "ed25519", "ed25519-public", "x25519", "x25519-public"]
 KEY_BYTES = 32  # every kind above
@@ -96,15 +97,7 @@ def _write_new(path: Path, kind: Kind, value: bytes, *, mode: int) -> None:
         ) from None
     finally:
         part.unlink(missing_ok=True)
-    _sync_dir(path.parent)
-
-
-def _sync_dir(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(path.parent)
 
 
 def _read(path: Path, kind: Kind, *, private: bool) -> bytes:

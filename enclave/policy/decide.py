@@ -7,12 +7,14 @@ and honest broker of one version are three people; an author never votes; two di
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from enclave.core.errors import DeniedError, InvalidError
+from enclave.policy import checks as c
+from enclave.policy import reviews
+from enclave.policy.checks import Case, Check
 from enclave.policy.model import (
     PERSON_ROLES,
     REASONS,
@@ -23,21 +25,8 @@ from enclave.policy.model import (
     Facts,
     Resource,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One question, as every check sees it; ``role`` is the role under which the actor may be allowed."""
-
-    actor: Actor
-    role: str
-    resource: Resource
-    facts: Facts
-    at: datetime
-
-
-Check = Callable[[Case], str | None]
-"""A check returns the reason of its denial, or None."""
+from enclave.policy.oversight import alert_of_another, week_to_sign
+from enclave.policy.step_up import code_fits, code_for_another, key_known, own_key, stepped_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,300 +79,6 @@ def _known(actor: Actor) -> bool:
     return bool(actor.name and actor.roles <= ROLES and ("service" in actor.roles) == is_service)
 
 
-# ── checks ──────────────────────────────────────────────────────────────────
-
-
-def _service(name: str) -> Check:
-    def named(case: Case) -> str | None:
-        return None if case.actor.name == SERVICE_PREFIX + name else "service"
-
-    return named
-
-
-def _project_open(case: Case) -> str | None:
-    project = case.facts.project
-    if project is None:
-        return "missing_fact"
-    if project.name != case.resource.project:
-        return "other_resource"
-    return None if project.state == "open" else "project_not_open"
-
-
-def _project_known(case: Case) -> str | None:
-    project = case.facts.project
-    if project is None:
-        return "missing_fact"
-    return None if project.name == case.resource.project else "other_resource"
-
-
-def _member(case: Case) -> str | None:
-    project = case.facts.project
-    if project is None:
-        return "missing_fact"
-    return None if project.member_role == case.role else "not_a_member"
-
-
-def _not_a_member(case: Case) -> str | None:
-    project = case.facts.project
-    if project is None:
-        return "missing_fact"
-    return "own_project" if project.member_role else None
-
-
-def _not_to_oneself(case: Case) -> str | None:
-    if not case.resource.person:
-        return "missing_fact"
-    return "self_grant" if case.resource.person == case.actor.name else None
-
-
-def _version_there(case: Case) -> str | None:
-    version = case.facts.version
-    if version is None:
-        return "missing_fact"
-    if (version.dataset, version.version) != (case.resource.dataset, case.resource.version):
-        return "other_resource"
-    return None if version.state in ("candidate", "released") else "version_not_usable"
-
-
-def _released_here(case: Case) -> str | None:
-    version = case.facts.version
-    if version is None:
-        return "missing_fact"
-    if (version.dataset, version.version) != (case.resource.dataset, case.resource.version):
-        return "other_resource"
-    if version.state in ("withdrawn", "shredded"):
-        return "version_not_usable"
-    return None if version.state == "released" and version.released_to_project else "not_released"
-
-
-_CERTIFICATE_REASONS: Final = frozenset(
-    reason.removeprefix("certificate_") for reason in REASONS if reason.startswith("certificate_")
-)
-
-
-def _certificate_holds(case: Case) -> str | None:
-    certificate, version = case.facts.certificate, case.facts.version
-    if certificate is None or version is None:
-        return "certificate_missing" if certificate is None else "missing_fact"
-    if not certificate.valid:
-        known = certificate.reason in _CERTIFICATE_REASONS
-        return f"certificate_{certificate.reason}" if known else "certificate_invalid"
-    if not version.content_root or certificate.content_root != version.content_root:
-        return "certificate_other_root"
-    if case.at < certificate.not_before:
-        return "certificate_not_yet_valid"
-    return "certificate_expired" if case.at >= certificate.expires else None
-
-
-def _three_people(case: Case) -> str | None:
-    """The actor as honest broker against the version's steward and the certificate's expert."""
-    certificate, version = case.facts.certificate, case.facts.version
-    if version is None or not version.steward:
-        return "missing_fact"
-    if version.steward == case.actor.name:
-        return "steward_is_broker"
-    if certificate is None:
-        return "certificate_missing" if _approving(case) else None
-    if not certificate.expert:
-        return "missing_fact"
-    if certificate.expert == case.actor.name:
-        return "expert_is_broker"
-    return "expert_is_steward" if certificate.expert == version.steward else None
-
-
-def _requester_is_not_expert(case: Case) -> str | None:
-    certificate = case.facts.certificate
-    if certificate is None or not certificate.expert:
-        return "certificate_missing" if certificate is None else "missing_fact"
-    return "expert_is_steward" if certificate.expert == case.actor.name else None
-
-
-def _approving(case: Case) -> bool:
-    return case.facts.release is None or case.facts.release.approve
-
-
-def _certificate_holds_to_approve(case: Case) -> str | None:
-    return _certificate_holds(case) if _approving(case) else None
-
-
-def _project_open_to_approve(case: Case) -> str | None:
-    return _project_open(case) if _approving(case) else _project_known(case)
-
-
-def _release_waits(case: Case) -> str | None:
-    release = case.facts.release
-    if release is None:
-        return "missing_fact"
-    if release.id != case.resource.id:
-        return "other_resource"
-    if release.requested_by == case.actor.name:
-        return "requester_decides"
-    return None if release.state == "requested" else "release_state"
-
-
-def _determination(*states: str) -> Check:
-    def in_state(case: Case) -> str | None:
-        found = case.facts.determination
-        if found is None:
-            return "missing_fact"
-        if found.id != case.resource.id:
-            return "other_resource"
-        return None if found.state in states else "determination_state"
-
-    return in_state
-
-
-def _named_expert(case: Case) -> str | None:
-    found = case.facts.determination
-    if found is None:
-        return "missing_fact"
-    return None if found.expert == case.actor.name else "not_named_expert"
-
-
-def _expert_is_not_steward(case: Case) -> str | None:
-    found = case.facts.determination
-    if found is None or not found.steward or not found.expert:
-        return "missing_fact"
-    return "expert_is_steward" if found.steward == found.expert else None
-
-
-def _not_expert_of_it(case: Case) -> str | None:
-    found = case.facts.determination
-    if found is None:
-        return "missing_fact"
-    return "expert_is_steward" if found.expert == case.actor.name else None
-
-
-def _engaged(case: Case) -> str | None:
-    engagement = case.facts.engagement
-    if engagement is None or engagement.expert != case.actor.name:
-        return "no_engagement"
-    return "engagement_over" if case.at >= engagement.until else None
-
-
-def _engaged_for_this(case: Case) -> str | None:
-    engagement, version = case.facts.engagement, case.facts.version
-    if engagement is None or version is None:
-        return "missing_fact"
-    same = (engagement.dataset, engagement.version, engagement.content_root) == (
-        version.dataset,
-        version.version,
-        version.content_root,
-    )
-    return None if same else "no_engagement"
-
-
-def _egress_known(case: Case) -> str | None:
-    egress = case.facts.egress
-    if egress is None or not egress.author:
-        return "missing_fact"
-    return None if egress.id == case.resource.id else "other_resource"
-
-
-def _not_the_author(case: Case) -> str | None:
-    return "author_votes" if case.facts.egress and case.facts.egress.author == case.actor.name else None
-
-
-def _outside_of_its_project(case: Case) -> str | None:
-    return "own_project" if case.facts.egress and case.facts.egress.actor_is_member else None
-
-
-def _open_for_votes(case: Case) -> str | None:
-    return None if case.facts.egress and case.facts.egress.open_for_votes else "not_open_for_votes"
-
-
-def _first_vote(case: Case) -> str | None:
-    return "voted_already" if case.facts.egress and case.actor.name in case.facts.egress.voters else None
-
-
-def _two_approvals(case: Case) -> str | None:
-    egress = case.facts.egress
-    if egress is None:
-        return "missing_fact"
-    if egress.author in egress.approvers:
-        return "author_votes"
-    if egress.rejecters:
-        return "rejected"
-    return None if len(egress.approvers) >= 2 else "too_few_approvals"
-
-
-def _author(case: Case) -> str | None:
-    return None if case.facts.egress and case.facts.egress.author == case.actor.name else "not_the_author"
-
-
-def _deliverable(case: Case) -> str | None:
-    egress = case.facts.egress
-    if egress is None or not egress.released:
-        return "not_released_yet"
-    return "delivered_already" if egress.delivered else None
-
-
-def _withdrawable(case: Case) -> str | None:
-    return None if case.facts.egress and case.facts.egress.withdrawable else "not_withdrawable"
-
-
-def _break_glass(*states: str) -> Check:
-    def in_state(case: Case) -> str | None:
-        found = case.facts.break_glass
-        if found is None:
-            return "missing_fact"
-        if found.id != case.resource.id:
-            return "other_resource"
-        if found.state in states:
-            return None
-        return "break_glass_over" if found.state in ("spent", "over", "lapsed", "reviewed") else "break_glass_state"
-
-    return in_state
-
-
-def _on_no_project_of_it(case: Case) -> str | None:
-    found = case.facts.break_glass
-    if found is None or found.actor_on_project is None:
-        return "missing_fact"
-    return "own_project" if found.actor_on_project else None
-
-
-def _the_requester(case: Case) -> str | None:
-    found = case.facts.break_glass
-    return None if found and found.requested_by == case.actor.name else "not_the_requester"
-
-
-def _another_approver(case: Case) -> str | None:
-    found = case.facts.break_glass
-    if found is None or not found.requested_by:
-        return "missing_fact"
-    if found.requested_by == case.actor.name:
-        return "requester_decides"
-    return "approved_already" if case.actor.name in found.approvers else None
-
-
-def _had_no_part(case: Case) -> str | None:
-    found = case.facts.break_glass
-    if found is None or not found.requested_by:
-        return "missing_fact"
-    return "took_part" if case.actor.name in {found.requested_by, *found.approvers} else None
-
-
-def _two_who_agreed(case: Case) -> str | None:
-    found = case.facts.break_glass
-    return None if found and len(found.approvers - {found.requested_by}) >= 2 else "too_few_approvals"
-
-
-def _reviewed_before(case: Case) -> str | None:
-    return "break_glass_review" if case.facts.break_glass and case.facts.break_glass.review_pending else None
-
-
-def _reviews_for_another(case: Case) -> str | None:
-    review = case.facts.review
-    if review is None or not review.submitted_by:
-        return "missing_fact"
-    if review.batch != case.resource.id:
-        return "other_resource"
-    if review.submitted_by == case.actor.name:
-        return "reviews_own_batch"
-    return None if review.waiting else "not_in_sample"
-
-
 # ── the table ───────────────────────────────────────────────────────────────
 
 
@@ -392,101 +87,197 @@ def _rule(*roles: str, checks: tuple[Check, ...] = ()) -> Rule:
 
 
 _ANYBODY: Final = (Rule(PERSON_ROLES),)
-_UNDECIDED: Final = _determination("draft", "under_assessment")
-_JUDGE_EGRESS: Final = (_egress_known, _not_the_author, _outside_of_its_project, _open_for_votes)
+_UNDECIDED: Final = c.determination("draft", "under_assessment")
+_JUDGE_EGRESS: Final = (c.egress_known, c.not_the_author, c.outside_of_its_project, c.open_for_votes)
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "project.create": (_rule("data_steward"),),
     "project.show": _ANYBODY,
-    "project.close": (_rule("data_steward", checks=(_project_open,)),),
-    "project.member_add": (_rule("data_steward", checks=(_not_to_oneself, _project_open, _not_a_member)),),
-    "project.member_remove": (_rule("data_steward", checks=(_project_known,)),),
+    "project.close": (_rule("data_steward", checks=(c.project_open,)),),
+    "project.member_add": (_rule("data_steward", checks=(c.not_to_oneself, c.project_open, c.not_a_member)),),
+    "project.member_remove": (_rule("data_steward", checks=(c.project_known,)),),
     "intake.add": (_rule("data_steward"),),
-    "intake.review": (_rule("data_steward", "honest_broker", checks=(_reviews_for_another,)),),
+    "intake.look": (
+        _rule("data_steward", "honest_broker", checks=(c.reviews_for_another,)),
+        _rule("expert", checks=(c.reviews_for_another, reviews.of_a_face)),
+    ),
+    "intake.review": (_rule("data_steward", "honest_broker", checks=(c.reviews_for_another,)),),
     "intake.list": (_rule("data_steward", "honest_broker", "expert"),),
-    "version.register": (_rule("service", checks=(_service("intake"),)),),
+    "version.register": (_rule("service", checks=(c.service("intake"),)),),
+    "version.sample": (_rule("service", checks=(c.service("intake"), c.version_there)),),
+    "version.review": (
+        _rule(
+            "honest_broker",
+            checks=(
+                c.version_there,
+                reviews.steward_is_another,
+                reviews.sample_known,
+                reviews.verdict_fits,
+                reviews.did_not_release,
+            ),
+        ),
+    ),
     "version.list": _ANYBODY,
     "determination.draft": (
-        _rule("expert", checks=(_version_there, _named_expert, _expert_is_not_steward)),
-        _rule("data_steward", checks=(_version_there, _not_expert_of_it, _expert_is_not_steward)),
-        _rule("service", checks=(_service("intake"), _version_there, _expert_is_not_steward)),
+        _rule("expert", checks=(c.version_there, c.named_expert, c.expert_is_not_steward)),
+        _rule("data_steward", checks=(c.version_there, c.not_expert_of_it, c.expert_is_not_steward)),
+        _rule("service", checks=(c.service("intake"), c.version_there, c.expert_is_not_steward)),
     ),
     "determination.sign": (
-        _rule("expert", checks=(_UNDECIDED, _named_expert, _expert_is_not_steward, _version_there)),
+        _rule("expert", checks=(_UNDECIDED, c.named_expert, c.expert_is_not_steward, c.version_there)),
     ),
-    "determination.begin": (_rule("expert", checks=(_determination("draft"), _named_expert)),),
-    "determination.decline": (_rule("expert", checks=(_UNDECIDED, _named_expert)),),
+    "determination.countersign": (
+        _rule(
+            "data_steward",
+            checks=(c.determination("signed"), c.named_steward, c.expert_is_not_steward, c.version_there),
+        ),
+    ),
+    "determination.reaffirm": (
+        _rule(
+            "expert",
+            checks=(c.determination("signed"), c.named_expert, c.expert_is_not_steward, c.determination_reopened),
+        ),
+    ),
+    "determination.begin": (
+        _rule("expert", checks=(c.determination("draft"), c.named_expert, c.expert_is_not_steward)),
+    ),
+    "determination.decline": (_rule("expert", checks=(_UNDECIDED, c.named_expert)),),
     "determination.revoke": (
-        _rule("expert", checks=(_determination("signed"), _named_expert)),
-        _rule("honest_broker", checks=(_determination("signed"),)),
+        _rule("expert", checks=(c.determination("signed"), c.named_expert)),
+        _rule("honest_broker", checks=(c.determination("signed"),)),
     ),
     "determination.show": _ANYBODY,
     "release.request": (
         _rule(
             "data_steward",
-            checks=(_project_open, _not_a_member, _version_there, _certificate_holds, _requester_is_not_expert),
+            checks=(
+                c.project_open,
+                c.not_a_member,
+                c.version_there,
+                reviews.for_this_project,
+                c.certificate_settled,
+                c.requester_is_not_expert,
+            ),
         ),
     ),
     "release.decide": (
         _rule(
             "honest_broker",
             checks=(
-                _release_waits,
-                _project_open_to_approve,
-                _not_a_member,
-                _version_there,
-                _three_people,
-                _certificate_holds_to_approve,
+                c.release_waits,
+                c.project_open_to_approve,
+                c.not_a_member,
+                c.version_there,
+                c.three_people,
+                c.certificate_holds_to_approve,
+                reviews.for_this_project_to_approve,
+                reviews.sample_passed_to_approve,
+                reviews.another_said_yes,
+                stepped_up,
             ),
         ),
     ),
+    "release.withdraw": (_rule("honest_broker", "data_steward", checks=(c.release_stands,)),),
+    "release.confirm": (_rule("honest_broker", checks=(c.release_waits, c.not_a_member, c.version_there)),),
+    "authenticator.code": (_rule("data_steward", "operator", checks=(code_for_another,)),),
+    "authenticator.begin": _ANYBODY,
+    "authenticator.enrol": (Rule(PERSON_ROLES, (code_fits,)),),
+    "authenticator.list": _ANYBODY,
+    "authenticator.revoke": (_rule("data_steward", "operator", checks=(key_known,)), Rule(PERSON_ROLES, (own_key,))),
     "release.list": _ANYBODY,
-    "server.start": (_rule("researcher", "expert"),),
-    "kernel.start": (
-        _rule("researcher", checks=(_project_open, _member)),
-        _rule("expert", checks=(_engaged,)),
-        _rule("service", checks=(_service("reports"), _project_open)),
-    ),
-    "dataset.open": (
-        _rule("researcher", checks=(_project_open, _member, _released_here, _certificate_holds)),
-        _rule("expert", checks=(_engaged, _version_there, _engaged_for_this)),
+    "grant.request": (
         _rule(
-            "service",
-            checks=(_service("reports"), _project_open, _released_here, _certificate_holds),
+            "data_steward",
+            checks=(
+                *(c.not_to_oneself, c.project_open, c.not_a_member, c.released_here),
+                *(c.certificate_settled, c.requester_is_not_expert, c.grant_asked_for),
+            ),
         ),
     ),
-    "egress.submit": (_rule("researcher", checks=(_project_open, _member)),),
+    "grant.decide": (
+        _rule(
+            "honest_broker",
+            checks=(
+                *(c.grant_in("requested"), c.grant_of_others, c.not_a_member),
+                *map(
+                    c.to_approve,
+                    (c.project_open, c.released_here, c.three_people, c.certificate_settled, c.grant_asked_for),
+                ),
+            ),
+        ),
+    ),
+    "grant.revoke": (_rule("data_steward", "honest_broker", checks=(c.grant_in("requested", "active"),)),),
+    "grant.list": _ANYBODY,
+    "server.start": (_rule("researcher", "expert"),),
+    "kernel.end_other": (_rule("operator"),),
+    "kernel.freeze": (_rule("operator", "data_steward"),),
+    "kernel.end_frozen": (_rule("operator", "data_steward"),),
+    "kernel.start": (
+        _rule("researcher", checks=(c.project_open, c.member)),
+        _rule("expert", checks=(c.engaged,)),
+        _rule("service", checks=(c.service("reports"), c.project_open)),
+    ),
+    "dataset.open": (
+        _rule("researcher", checks=(c.project_open, c.member, c.released_here, c.certificate_holds, c.granted)),
+        _rule("expert", checks=(c.engaged, c.version_there, c.engaged_for_this)),
+        _rule(
+            "service",
+            checks=(c.service("reports"), c.project_open, c.released_here, c.certificate_holds),
+        ),
+    ),
+    "egress.submit": (_rule("researcher", checks=(c.project_open, c.member)),),
     "egress.list": (_rule("researcher", "output_checker", "auditor"),),
     "egress.preview": (_rule("output_checker", checks=_JUDGE_EGRESS),),
-    "egress.vote": (_rule("output_checker", checks=(*_JUDGE_EGRESS, _first_vote)),),
-    "egress.release": (_rule("service", checks=(_service("airlock"), _egress_known, _two_approvals)),),
-    "egress.deliver": (_rule("researcher", checks=(_egress_known, _author, _deliverable)),),
-    "egress.withdraw": (_rule("researcher", checks=(_egress_known, _author, _withdrawable)),),
+    "egress.vote": (_rule("output_checker", checks=(*_JUDGE_EGRESS, c.first_vote)),),
+    "egress.release": (_rule("service", checks=(c.service("airlock"), c.egress_known, c.two_approvals)),),
+    "egress.deliver": (_rule("researcher", checks=(c.egress_known, c.author, c.deliverable)),),
+    "egress.withdraw": (_rule("researcher", checks=(c.egress_known, c.author, c.withdrawable)),),
     "reidentify.request": (
         _rule(
             *("data_steward", "honest_broker"),
-            checks=(_break_glass("new"), _the_requester, _on_no_project_of_it, _reviewed_before),
+            checks=(c.break_glass("new"), c.the_requester, c.on_no_project_of_it, c.reviewed_before),
         ),
     ),
     "reidentify.approve": (
         _rule(
             *("honest_broker", "data_steward", "operator"),
-            checks=(_another_approver, _break_glass("requested"), _on_no_project_of_it, _reviewed_before),
+            checks=(c.another_approver, c.break_glass("requested"), c.on_no_project_of_it, c.reviewed_before),
         ),
     ),
+    "reidentify.refuse": (
+        _rule(
+            *("honest_broker", "data_steward", "operator"),
+            checks=(c.another_person, c.break_glass("requested"), c.on_no_project_of_it),
+        ),
+    ),
+    "reidentify.alarms": (_rule("auditor", "data_steward"),),
+    "reidentify.acknowledge": (_rule("auditor", "data_steward"),),
     "reidentify.show": (
         _rule(
             *("data_steward", "honest_broker"),
-            checks=(_the_requester, _break_glass("open"), _two_who_agreed, _on_no_project_of_it),
+            checks=(c.the_requester, c.break_glass("open"), c.two_who_agreed, c.on_no_project_of_it),
         ),
     ),
-    "reidentify.review": (_rule("auditor", checks=(_break_glass("spent", "over"), _had_no_part)),),
+    "reidentify.review": (_rule("auditor", checks=(c.break_glass("spent", "over"), c.had_no_part)),),
     "reidentify.list": (_rule("data_steward", "honest_broker", "operator", "auditor"),),
     "audit.query": (_rule("auditor"),),
+    "audit.hold_place": (_rule("auditor", "data_steward"),),
+    "audit.hold_lift": (_rule("auditor"),),  # who may destroy cannot lift
+    "audit.hold_list": (_rule("auditor", "data_steward"),),
+    "audit.retention_plan": (_rule("auditor", "data_steward"),),
+    "audit.retention_apply": (_rule("data_steward"),),
+    "alert.list": (_rule("auditor"),),
+    "alert.acknowledge": (_rule("auditor", checks=(alert_of_another("open"),)),),
+    "alert.resolve": (_rule("auditor", checks=(alert_of_another("open", "acknowledged"),)),),
+    "canary.declare": (_rule("auditor"),),
+    "drill.run": (_rule("auditor", "operator"),),
+    "drill.show": (_rule("auditor", "operator"),),
+    "review.list": (_rule("auditor"),),
+    "review.sign": (_rule("auditor", checks=(week_to_sign,)),),
     "report.list": _ANYBODY,
     "report.run": (
         _rule("data_steward", "honest_broker"),
-        _rule("service", checks=(_service("reports"),)),
+        _rule("service", checks=(c.service("reports"),)),
     ),
 }
 ACTIONS: Final = frozenset(RULES)

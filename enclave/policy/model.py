@@ -56,7 +56,10 @@ class ProjectFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFacts:
-    """The dataset version: ``state`` is candidate | released | withdrawn | shredded."""
+    """The dataset version: ``state`` is candidate | released | withdrawn | shredded.
+
+    ``only_for``: the one project whose pseudonyms it has, '' when they are the dataset's, None when nobody knows.
+    """
 
     dataset: str
     version: int
@@ -64,11 +67,15 @@ class VersionFacts:
     content_root: str
     steward: str = ""
     released_to_project: bool = False
+    only_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateFacts:
-    """The signed determination as the registry verified it (``reason`` ok | altered | revoked | …)."""
+    """The signed determination as the registry verified it (``reason`` ok | altered | revoked | …).
+
+    ``reopened``: a trigger fired that its expert has not answered; what runs goes on, nothing new rests on it.
+    """
 
     id: str
     valid: bool
@@ -77,11 +84,15 @@ class CertificateFacts:
     not_before: datetime
     expires: datetime
     expert: str = ""
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeterminationFacts:
-    """A determination on its way: ``state`` as in ``determination.states``; ``expert`` is named in its text."""
+    """A determination on its way: ``state`` as in ``determination.states``; ``expert`` is named in its text.
+
+    ``reopened``: whether a trigger fired that its expert has not answered.
+    """
 
     id: str
     state: str
@@ -89,6 +100,7 @@ class DeterminationFacts:
     steward: str
     dataset: str = ""
     version: int = 0
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +128,25 @@ class ReleaseFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantFacts:
+    """One person's grant: ``state`` is new | requested | active | refused | revoked | over.
+
+    ``until`` None: as long as the certificate. ``approve`` is what the actor is about to say.
+    """
+
+    id: str
+    person: str
+    project: str
+    dataset: str
+    version: int
+    state: str
+    requested_by: str = ""
+    until: datetime | None = None
+    person_is_member: bool = False
+    approve: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EgressFacts:
     """An egress request. The words of its states belong to the airlock; what they mean for policy stands here.
 
@@ -137,7 +168,7 @@ class EgressFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakGlassFacts:
-    """A re-identification request: ``state`` is new | requested | lapsed | open | spent | over | reviewed.
+    """A re-identification request: ``state`` is new | requested | refused | lapsed | open | spent | over | reviewed.
 
     ``actor_on_project``: whether the actor belongs to a project that the dataset is released to; None is unknown.
     ``review_pending``: an earlier request of the same requester was opened and no auditor has reviewed it.
@@ -153,11 +184,71 @@ class BreakGlassFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewFacts:
-    """A batch whose review sample a person judges: ``waiting`` is whether the image is in it and not judged yet."""
+    """A batch whose review sample a person judges: ``waiting`` is whether the image is in it and not judged yet,
+    ``face`` whether it is a head from the front."""
 
     batch: str
     submitted_by: str
     waiting: bool = False
+    face: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFacts:
+    """The review of a version's sample: what waits, what was found unclean, and the verdict ('' | yes | no).
+
+    ``clean`` is what the actor is about to say; ``decided_by`` who gave the verdict, ``released_by`` who approved a
+    release of the version.
+    """
+
+    dataset: str
+    version: int
+    required: bool
+    waiting: int
+    unclean: int
+    verdict: str
+    clean: bool = True
+    decided_by: str = ""
+    released_by: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OversightFacts:
+    """What an auditor acts on: an alert (``state`` open | acknowledged | resolved) or a week of the ledger.
+
+    ``subject`` is whom an alert is about. Of a week: whether it is ``over``, how many of its alerts nobody took up
+    (``untouched``), who signed it already.
+    """
+
+    id: str
+    subject: str = ""
+    state: str = ""
+    over: bool = False
+    untouched: int = 0
+    signed_by: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityKeyFacts:
+    """The code with which a person enrols a key: whom it was issued for and by whom, and whether it is the right one.
+
+    ``tries`` counts this one too.
+    """
+
+    person: str
+    issued_by: str
+    right: bool
+    in_time: bool
+    tries: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUpFacts:
+    """What a security key confirmed of this very act: ``reason`` is ``ok`` or why it does not count."""
+
+    person: str
+    reason: str
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +261,14 @@ class Facts:
     determination: DeterminationFacts | None = None
     engagement: EngagementFacts | None = None
     release: ReleaseFacts | None = None
+    grant: GrantFacts | None = None
     egress: EgressFacts | None = None
     break_glass: BreakGlassFacts | None = None
     review: ReviewFacts | None = None
+    sample: SampleFacts | None = None
+    oversight: OversightFacts | None = None
+    security_key: SecurityKeyFacts | None = None
+    step_up: StepUpFacts | None = None
 
 
 NO_FACTS: Final = Facts()
@@ -195,6 +291,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "expert_is_broker": "conflict of duty: wanted expert and honest broker to be two people, got one",
         "steward_is_broker": "conflict of duty: wanted steward and honest broker to be two people, got one",
         "not_named_expert": "determination: wanted the expert named in it, got somebody else",
+        "not_named_steward": "determination: wanted the data steward named in it, got somebody else",
         "determination_state": "determination: wanted a state in which this can be done, got another",
         "version_not_usable": "dataset version: wanted one that is there, got a withdrawn or shredded one",
         "not_released": "dataset version: wanted one released to this project, got one that is not",
@@ -209,8 +306,18 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "certificate_untrusted_expert": "certificate: wanted a trusted expert's key, got another key",
         "certificate_superseded": "certificate: wanted one in force, got one that a newer one replaced",
         "certificate_not_covering": "certificate: wanted one that covers this project, got one for other recipients",
+        "certificate_purpose_not_covered": "certificate: wanted one for this project's purpose, got one for others",
+        "certificate_incomplete": "certificate: wanted every statement a determination rests on, got fewer",
+        "certificate_not_countersigned": "certificate: wanted a data steward's counter-signature, got none that holds",
+        "certificate_reopened": "certificate: wanted one that no trigger reopened, got one that waits for its expert",
+        "yes_twice": "conflict of duty: wanted two people's yes to sample and release, got one person's",
         "certificate_invalid": "certificate: wanted a valid one, got one that is not",
         "release_state": "release: wanted one that waits for a decision, got one that is decided",
+        "not_granted": "grant: wanted one for this version, got none; a data steward asks for it, a broker approves it",
+        "grant_revoked": "grant: wanted one in force, got a revoked one",
+        "grant_over": "grant: wanted one within its time, got one that has ended",
+        "grant_state": "grant: wanted one in a state in which this can be done, got another",
+        "grantee_not_member": "grant: wanted a member of the project, got somebody else; add them to it first",
         "author_votes": "conflict of duty: wanted a checker other than the author, got the author",
         "voted_already": "egress: wanted one vote per checker, got a second one",
         "not_open_for_votes": "egress: wanted a request in review, got one in another state",
@@ -227,6 +334,26 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "took_part": "conflict of duty: wanted a reviewer who had no part in it, got one who had",
         "reviews_own_batch": "conflict of duty: wanted somebody other than who handed it in, got the same person",
         "not_in_sample": "review sample: wanted an image that waits for a judgement, got another",
+        "review_waiting": "review sample: wanted every item seen before a yes, got some that wait",
+        "review_unclean": "review sample: wanted nothing found in it, got a finding; the batch must be made anew",
+        "review_missing": "review sample: wanted the recorded yes of an honest broker, as its recipe says, got none",
+        "review_decided": "review sample: wanted one that waits for a verdict, got one that has it",
+        "other_projects_pseudonyms": "dataset version: wanted one made for this project, got one made for another",
+        "own_alert": "conflict of duty: wanted an auditor whom the alert is not about, got the one it is about",
+        "alert_state": "alert: wanted one in a state in which this can be done, got another",
+        "week_not_over": "review: wanted a week that is over, got one that still runs",
+        "alerts_untouched": "review: wanted every alert of the week taken up first, got some that nobody looked at",
+        "signed_already": "review: wanted one signature per auditor and week, got a second",
+        "own_enrolment": "conflict of duty: wanted a code issued by another person, got one's own",
+        "not_own_key": "security key: wanted one's own, got that of somebody else; a data steward may end it",
+        "enrolment_code_missing": "security key: wanted a code that another person issued, got none that waits",
+        "enrolment_code_wrong": "security key: wanted the code that was issued, got another; five tries end it",
+        "enrolment_code_late": "security key: wanted a code within 24 hours, got an older one; ask for a new one",
+        "enrolment_code_tries": "security key: wanted at most five tries of a code, got more; ask for a new one",
+        "step_up_missing": "step-up: wanted this act confirmed with a security key, got no confirmation",
+        "step_up_used": "step-up: wanted a confirmation that waits for this act, got one that is spent or of another",
+        "step_up_late": "step-up: wanted a confirmation within five minutes, got a late one",
+        "security_key_invalid": "step-up: wanted exactly this act confirmed by the person's key, got another answer",
         "not_withdrawable": "egress: wanted a request that can still be withdrawn, got one that cannot",
     }
 )

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock, format_time
-from enclave.core.errors import ConflictError, DeniedError, EnclaveError, UnavailableError
+from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, UnavailableError
 from enclave.policy.decide import decide
 from enclave.policy.model import NO_FACTS, Actor, Decision, Facts, Resource
 from enclave.registry.store import RegistryStore
@@ -17,13 +17,18 @@ from enclave.runtime.log import Log
 T = TypeVar("T")
 Question = Callable[[], tuple[Resource, Facts]]
 
-WRONG_STATE: Final = frozenset({"release_state", "determination_state", "project_not_open"})
+WRONG_STATE: Final = frozenset(
+    {"release_state", "determination_state", "project_not_open", "grant_state", "review_waiting", "review_decided"}
+)
 """Refusals that say *not in this state* rather than *not you*: a conflict for the asker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """One act as the ledger will show it; ``kind`` is also the policy's action unless ``action`` says otherwise."""
+    """One act as the ledger will show it; ``kind`` is also the policy's action unless ``action`` says otherwise.
+
+    ``words`` are texts of people, kept encrypted beside the intent; ``ticket`` is what asked for the act.
+    """
 
     kind: str
     actor: Actor
@@ -31,7 +36,9 @@ class Act:
     project: str | None = None
     dataset: str | None = None
     version: int | None = None
+    ticket: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Acts:
         except EnclaveError as error:
             if intended:
                 self.record(act, "failed", reason=error.code)
+                error.recorded = True
             raise
         try:
             self.record(act, "ok", role=decision.role)
@@ -85,6 +93,7 @@ class Acts:
             raise
         except EnclaveError as error:
             self.record(act, "refused", reason=error.code)
+            error.recorded = True
             raise
         return decision
 
@@ -99,10 +108,18 @@ class Acts:
             project=act.project,
             dataset=act.dataset,
             version=act.version,
+            ticket=act.ticket,
             source="registry",
             detail=act.detail,
+            bodies=act.words if outcome == "intent" else None,
         )
 
     def now_text(self) -> str:
         """The time now as it is kept."""
         return format_time(self.clock.now())
+
+
+def check_reason(reason: str) -> None:
+    """Raises ``InvalidError`` unless a decision comes with 1 to 2000 characters of why."""
+    if not 0 < len(reason.strip()) <= 2000:
+        raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")

@@ -9,31 +9,47 @@ from typing import Any
 
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock
-from enclave.core.errors import DeniedError
-from enclave.core.ids import VersionName, check_name
+from enclave.core.errors import DeniedError, EnclaveError, UnavailableError
+from enclave.core.ids import VersionName, check_name, check_ticket
+from enclave.keys.webauthn import RelyingParty
 from enclave.policy.model import Actor
 from enclave.registry.acts import Act, Acts
+from enclave.registry.assertions import Assertions
 from enclave.registry.determinations import INTAKE, Determinations
+from enclave.registry.grants import Grants
 from enclave.registry.projects import Projects
+from enclave.registry.reassessments import Reassessments
 from enclave.registry.releases import Releases
+from enclave.registry.samples import Samples
+from enclave.registry.security_keys import SecurityKeys
 from enclave.registry.settings import RegistrySettings
+from enclave.registry.signatures import Signatures
 from enclave.registry.store import RegistryStore
 from enclave.registry.trust import read_trust
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
+from enclave.wire.messages import determination as more
 from enclave.wire.messages import registry as messages
+from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.schema import request_type
 from enclave.wire.peer import Call, Handler, WireServer
 
 UNKNOWN = Actor("unknown", frozenset())
-_KINDS = {"determination.list": "determination.show", "determination.submit_signature": "determination.sign"}
+_KINDS = {
+    "determination.list": "determination.show",
+    "determination.submit_signature": "determination.sign",
+    "determination.ask_signature": "determination.show",
+    "determination.submit_assertion": "determination.sign",
+    "determination.submit_countersignature": "determination.countersign",
+}
 
 
 class RegistryDaemon:
-    """The catalogue, the determinations, the releases and the projects behind one socket.
+    """The catalogue, the determinations, the releases, the grants and the projects behind one socket.
 
-    ``resolve`` turns a person's token into an actor and raises ``DeniedError`` when it is none. Raises
+    ``resolve`` turns a person's token into an actor and raises ``DeniedError`` when it is none. ``origin`` is what
+    people open in their browsers: their security keys are bound to it. Raises
     ``IntegrityError`` at the start when the list of trusted experts is not as the registry signed it.
     """
 
@@ -45,6 +61,7 @@ class RegistryDaemon:
         log: Log,
         settings: RegistrySettings | None = None,
         clock: Clock | None = None,
+        origin: str = "http://localhost:8000",
     ) -> None:
         settings = settings or RegistrySettings()
         folder = ensure_private_dir(home.state("registry"))
@@ -59,10 +76,15 @@ class RegistryDaemon:
         self.determinations = Determinations(
             self._acts,
             home,
-            allow_demo_keys=settings.allow_demo_keys,
+            Signatures(self._acts, home, allow_demo_keys=settings.allow_demo_keys),
+            Reassessments(self._acts),
             engagement=timedelta(days=settings.engagement_days),
         )
-        self.releases = Releases(self._acts, self.projects, self.determinations)
+        self.grants = Grants(self._acts, self.projects, self.determinations)
+        self.keys = SecurityKeys(self._acts, RelyingParty(origin))
+        self.releases = Releases(self._acts, self.projects, self.determinations, self.grants, self.keys)
+        self.assertions = Assertions(self.determinations, self.keys)
+        self.samples = Samples(self._acts, self.determinations)
         self._server = WireServer(
             home.socket("registryd"),
             {**self._for_people(), **self._for_daemons()},
@@ -84,26 +106,50 @@ class RegistryDaemon:
     # ── people: the token says who ──────────────────────────────────────────
 
     def _for_people(self) -> Mapping[type[Any], Handler]:
-        m, p, d, r = messages, self.projects, self.determinations, self.releases
+        m, p, d, r, g = messages, self.projects, self.determinations, self.releases, self.grants
         table: dict[type[Any], Callable[[Actor, Any], Any]] = {
-            m.CreateProject: lambda a, q: p.create(a, q.name, title=q.title, purpose=q.purpose),
+            m.CreateProject: lambda a, q: p.create(a, q.name, title=q.title, purpose=q.purpose, ticket=_ticket(q)),
             m.ShowProject: lambda a, q: p.show(a, q.name),
-            m.CloseProject: lambda a, q: p.close(a, q.name),
-            m.AddMember: lambda a, q: p.add_member(a, q.name, person=q.person, role=q.role),
-            m.RemoveMember: lambda a, q: p.remove_member(a, q.name, person=q.person),
+            m.CloseProject: lambda a, q: p.close(a, q.name, ticket=_ticket(q)),
+            m.AddMember: lambda a, q: p.add_member(a, q.name, person=q.person, role=q.role, ticket=_ticket(q)),
+            m.RemoveMember: lambda a, q: p.remove_member(a, q.name, person=q.person, ticket=_ticket(q)),
             m.ListVersions: lambda a, q: d.list_versions(a, q.dataset),
             m.DraftDetermination: lambda a, q: d.draft(a, q.text),
             m.BeginAssessment: lambda a, q: d.begin(a, q.id),
             m.SubmitSignature: lambda a, q: d.sign(a, q.id, q.signature),
+            more.ReaffirmDetermination: lambda a, q: d.reaffirm(a, q.id, q.reason),
+            more.WithdrawRelease: lambda a, q: r.withdraw(a, q.id, q.reason),
+            more.SubmitCountersignature: lambda a, q: d.countersign(a, q.id, q.signature),
             m.DeclineDetermination: lambda a, q: d.decline(a, q.id, q.reason),
-            m.RevokeDetermination: lambda a, q: d.revoke(a, q.id, q.reason),
+            m.RevokeDetermination: lambda a, q: d.revoke(a, q.id, q.reason, ticket=_ticket(q)),
             m.ShowDetermination: lambda a, q: d.show(a, q.id),
             m.ListDeterminations: lambda a, q: d.list_all(a, q.dataset, q.version),
+            m.ReviewVersion: lambda a, q: self.samples.decide(a, _version(q), clean=q.clean, reason=q.reason),
             m.RequestRelease: lambda a, q: r.request(a, _version(q), project=q.project),
-            m.DecideRelease: lambda a, q: r.decide(a, q.id, approve=q.approve, reason=q.reason),
+            m.DecideRelease: lambda a, q: r.decide(
+                a, q.id, approve=q.approve, reason=q.reason, challenge=q.challenge, assertion=q.assertion
+            ),
             m.ListReleases: lambda a, _: r.list_all(a),
+            m.RequestGrant: lambda a, q: g.request(a, _version(q), project=q.project, person=q.person, until=q.until),
+            m.DecideGrant: lambda a, q: g.decide(a, q.id, approve=q.approve, reason=q.reason),
+            m.RevokeGrant: lambda a, q: g.revoke(a, q.id, reason=q.reason),
+            m.ListGrants: lambda a, q: g.list_all(a, project=q.project),
         }
+        table |= self._of_security_keys()
         return {cls: self._as_person(cls, handler) for cls, handler in table.items()}
+
+    def _of_security_keys(self) -> dict[type[Any], Callable[[Actor, Any], Any]]:
+        k = self.keys
+        return {
+            sk.IssueCode: lambda a, q: k.issue_code(a, q.person),
+            sk.BeginEnrolment: lambda a, _: k.begin_enrolment(a),
+            sk.Enrol: lambda a, q: k.enrol(a, code=q.code, challenge=q.challenge, response=q.response, label=q.label),
+            sk.ListSecurityKeys: lambda a, _: k.list_own(a),
+            sk.RevokeSecurityKey: lambda a, q: k.revoke(a, q.id),
+            sk.ConfirmRelease: lambda a, q: self.releases.confirm(a, q.id, approve=q.approve, reason=q.reason),
+            sk.AskSignature: lambda a, q: self.assertions.ask(a, q.id),
+            sk.SubmitAssertion: lambda a, q: self.assertions.take(a, q.id, q.assertion),
+        }
 
     def _as_person(self, cls: type[Any], handler: Callable[[Actor, Any], Any]) -> Handler:
         name = request_type(cls).name
@@ -115,7 +161,14 @@ class RegistryDaemon:
             except DeniedError as error:
                 self._acts.record(Act(kind=kind, actor=UNKNOWN), "refused", reason=error.code)
                 raise
-            return handler(actor, message)
+            try:
+                return handler(actor, message)
+            except UnavailableError:
+                raise
+            except EnclaveError as error:  # an id that is not there, a word that is none
+                if not error.recorded:
+                    self._acts.record(Act(kind=kind, actor=actor), "refused", reason=error.code)
+                raise
 
         return handle
 
@@ -125,9 +178,17 @@ class RegistryDaemon:
         m, p, d, r = messages, self.projects, self.determinations, self.releases
         table: dict[type[Any], Callable[[Any], Any]] = {
             m.RegisterCandidate: lambda q: d.register(
-                _version(q), content_root=q.content_root, summary=q.summary, steward=q.steward
+                _version(q),
+                content_root=q.content_root,
+                summary=q.summary,
+                steward=q.steward,
+                review=q.review,
+                sample=q.sample,
+                only_for=q.only_for,
             ),
+            m.NoteSample: lambda q: self.samples.note(_version(q), waiting=q.waiting, unclean=q.unclean),
             m.ProposeDetermination: lambda q: d.draft(INTAKE, q.text),
+            more.NoteSoftware: lambda q: d.reassessments.note_software(q.software_sha256),
             m.ProjectsOf: lambda q: p.of_person(q.person),
             m.AskProjectStanding: lambda q: p.standing(q.person, check_name(q.project, what="project")),
             m.AskEngagements: lambda q: m.EngagementList(engagements=d.engagements(q.person)),
@@ -151,3 +212,8 @@ class RegistryDaemon:
 
 def _version(message: Any) -> VersionName:
     return VersionName.parse(f"{message.dataset}@{message.version}")
+
+
+def _ticket(message: Any) -> str | None:
+    """The ticket that a message names; raises ``InvalidError`` for another form."""
+    return check_ticket(message.ticket) if message.ticket else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from enclave.core.canonical import canonical_bytes
@@ -12,21 +13,28 @@ from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
 from enclave.determination.certificate import Certificate as Document
-from enclave.determination.certificate import SignedCertificate, decode, encode, parse_certificate
+from enclave.determination.certificate import (
+    Signature,
+    SignedCertificate,
+    decode,
+    parse_certificate,
+    signature_text,
+)
+from enclave.determination.completeness import check_complete
 from enclave.determination.states import check_move
-from enclave.determination.trust import TrustedExpert, TrustList
-from enclave.determination.verification import Verification, verify
-from enclave.keys.verify import verify_ed25519
-from enclave.policy.model import Actor, DeterminationFacts, Facts, Resource, VersionFacts
-from enclave.registry.acts import Act, Acts
+from enclave.policy.model import Actor, CertificateFacts, DeterminationFacts, Facts, Resource, VersionFacts
+from enclave.registry import samples
+from enclave.registry.acts import Act, Acts, check_reason
+from enclave.registry.reassessments import Reassessments
+from enclave.registry.signatures import SELF, Signatures
 from enclave.registry.store import Row
-from enclave.registry.trust import read_trust, write_revoked
+from enclave.registry.trust import write_revoked
 from enclave.runtime.home import Home
 from enclave.wire.messages.registry import Certificate, CertificateList, Engagement, Version, VersionList
 from enclave.wire.messages.schema import Json
 
+Find = Callable[[], Signature | None]
 INTAKE = Actor("service:intake", frozenset({"service"}))
-SELF = Actor("service:registry", frozenset({"service"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +43,31 @@ class Determinations:
 
     acts: Acts
     home: Home
-    allow_demo_keys: bool = False
+    signatures: Signatures
+    reassessments: Reassessments
     engagement: timedelta = field(default=timedelta(days=30))
 
     # ── versions ────────────────────────────────────────────────────────────
 
-    def register(self, name: VersionName, *, content_root: str, summary: Json, steward: str) -> Version:
+    def register(
+        self,
+        name: VersionName,
+        *,
+        content_root: str,
+        summary: Json,
+        steward: str,
+        review: str,
+        sample: int,
+        only_for: str = "",
+    ) -> Version:
         """A sealed candidate from the intake; asking twice with the same content is fine."""
         check_name(name.dataset, what="dataset")
         check_principal(steward)
         if len(content_root) != 64 or not set(content_root) <= set("0123456789abcdef"):
             raise InvalidError("content root: wanted 64 hex digits, got another form")
+        samples.check_need(review, sample=sample)
+        if only_for:
+            check_name(only_for, what="project")
         found = self.find_version(name)
         if found is not None:
             if (found["content_root"], found["steward"]) == (content_root, steward):
@@ -54,10 +76,17 @@ class Determinations:
 
         def insert() -> Version:
             values = (name.dataset, name.version, content_root, "candidate", _dump(summary), steward)
-            self.acts.store.change("insert into versions values (?, ?, ?, ?, ?, ?, ?)", *values, self.acts.now_text())
+            self.acts.store.change(
+                "insert into versions (dataset, version, content_root, state, summary, steward, registered, only_for) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(*values, self.acts.now_text(), only_for),
+            )
+            samples.insert(self.acts.store, name, review=review, sample=sample)
+            self.reassessments.look(name)
             return self.version(name)
 
-        detail = {"content_root": content_root, "steward": steward}
+        detail: dict[str, Json] = {"content_root": content_root, "steward": steward, "review": review, "sample": sample}
+        detail |= {"only_for": only_for} if only_for else {}
         act = self._act("version.register", INTAKE, name, detail)
         return self.acts.perform(act, lambda: (Resource(dataset=name.dataset, version=name.version), Facts()), insert)
 
@@ -88,6 +117,8 @@ class Determinations:
             certificate=current["id"] if current else None,
             projects=tuple(one["project"] for one in projects),
             steward=row["steward"],
+            only_for=row["only_for"],
+            review=samples.shown(self.acts.store, name),
         )
 
     def find_version(self, name: VersionName) -> Row | None:
@@ -113,6 +144,7 @@ class Determinations:
             content_root=row["content_root"],
             steward=row["steward"],
             released_to_project=project in self.version(name).projects,
+            only_for=row["only_for"],
         )
 
     # ── drafts ──────────────────────────────────────────────────────────────
@@ -122,6 +154,7 @@ class Determinations:
         document = parse_certificate(text.encode())
 
         def insert() -> Certificate:
+            check_complete(document)
             self._check_about(document)
             digest = hashlib.sha256(text.encode()).hexdigest()
             now = self.acts.now_text()
@@ -173,20 +206,29 @@ class Determinations:
 
     def sign(self, actor: Actor, certificate: str, signature: str) -> Certificate:
         """Takes the expert's detached signature; refuses one that is not of a trusted key over exactly this text."""
-        row = self.row(certificate)
-        value = decode(signature)
-        signed = self._signed_by_trusted(row, value)
-        key_digest = hashlib.sha256(signed.public_key).hexdigest() if signed and signed.public_key else ""
-        detail = {"certificate": certificate, "digest": row["digest"], "key_digest": key_digest}
+        row, value = self.row(certificate), decode(signature)
+        return self.take_signature(actor, row, lambda: self.signatures.by_expert(row, value))
+
+    def take_signature(self, actor: Actor, row: Row, find: Find) -> Certificate:
+        """As ``sign``; ``find`` gives the signature, None when nobody trusted has made it."""
+        certificate = row["id"]
+        taken: list[Signature] = []
+        detail: dict[str, Json] = {"certificate": certificate, "digest": row["digest"], "key_digest": ""}
         act = self._act("determination.sign", actor, _name(row), detail)
 
         def guard() -> None:
-            if signed is None:
+            check_complete(parse_certificate(row["text"].encode()))
+            signature = find()
+            if signature is None:
                 raise IntegrityError(
                     "signature: wanted one by a trusted key of this expert over this text, got another", code="altered"
                 )
-            if (reason := self._verify(signed, row).reason) not in ("ok", "not_yet_valid"):
+            root = self.version_row(_name(row))["content_root"]
+            signed = SignedCertificate(row["text"].encode(), signature)
+            if (reason := self.signatures.judge(signed, row, content_root=root).reason) not in ("ok", "not_yet_valid"):
                 raise ConflictError(f"certificate: wanted one that can be signed, got {reason}", code=reason)
+            detail["key_digest"] = hashlib.sha256(signature.public_key).hexdigest()
+            taken.append(signature)
 
         def change() -> Certificate:
             if self.row(certificate)["state"] == "draft":
@@ -195,18 +237,52 @@ class Determinations:
                 )
                 self._move(certificate, "under_assessment")
             self.acts.store.change(
-                "update determinations set signature = ?, public_key = ? where id = ?",
-                *(signature, encode(signed.public_key) if signed and signed.public_key else "", certificate),
+                "update determinations set signature = ? where id = ?", signature_text(taken[0]), certificate
             )
             self._supersede(row)
             return self._move(certificate, "signed")
 
         return self.acts.perform(act, lambda: self._question(certificate), change, guard=guard)
 
+    def countersign(self, actor: Actor, certificate: str, signature: str) -> Certificate:
+        """Takes the data steward's detached signature over the text and the expert's signature under it."""
+        row, value = self.row(certificate), decode(signature)
+        return self.take_countersignature(actor, row, lambda: self.signatures.by_steward(row, value))
+
+    def take_countersignature(self, actor: Actor, row: Row, find: Find) -> Certificate:
+        """As ``countersign``, with what ``find`` gives; only then can a release rest on the determination."""
+        certificate = row["id"]
+        taken: list[Signature] = []
+        detail: dict[str, Json] = {"certificate": certificate, "digest": row["digest"], "key_digest": ""}
+        act = self._act("determination.countersign", actor, _name(row), detail)
+
+        def guard() -> None:
+            if row["countersignature"]:
+                raise ConflictError(
+                    "certificate: wanted one without a counter-signature, got one that has it", code="countersigned"
+                )
+            signature = find()
+            if signature is None:
+                raise IntegrityError(
+                    "counter-signature: wanted one by a trusted key of this data steward over text and signature, "
+                    "got another",
+                    code="altered",
+                )
+            detail["key_digest"] = hashlib.sha256(signature.public_key).hexdigest()
+            taken.append(signature)
+
+        def change() -> Certificate:
+            self.acts.store.change(
+                "update determinations set countersignature = ? where id = ?", signature_text(taken[0]), certificate
+            )
+            return self.get(certificate)
+
+        return self.acts.perform(act, lambda: self._question(certificate), change, guard=guard)
+
     def decline(self, actor: Actor, certificate: str, reason: str) -> Certificate:
         """The expert says no; nothing can be released on it."""
         row = self.row(certificate)
-        _check_reason(reason)
+        check_reason(reason)
 
         def change() -> Certificate:
             if self.row(certificate)["state"] == "draft":
@@ -216,17 +292,22 @@ class Determinations:
         act = self._act("determination.decline", actor, _name(row), {"certificate": certificate})
         return self.acts.perform(act, lambda: self._question(certificate), change)
 
-    def revoke(self, actor: Actor, certificate: str, reason: str) -> Certificate:
+    def revoke(self, actor: Actor, certificate: str, reason: str, *, ticket: str | None = None) -> Certificate:
         """Ends a signed determination at once; brokerd sees it at its next look (≤ 2 s)."""
         self.expire_due()
         row = self.row(certificate)
-        _check_reason(reason)
-        act = self._act("determination.revoke", actor, _name(row), {"certificate": certificate})
+        check_reason(reason)
+        act = replace(self._act("determination.revoke", actor, _name(row), {"certificate": certificate}), ticket=ticket)
         result = self.acts.perform(
             act, lambda: self._question(certificate), lambda: self._move(certificate, "revoked", reason=reason)
         )
         self.publish_revoked()
         return result
+
+    def reaffirm(self, actor: Actor, certificate: str, reason: str) -> Certificate:
+        """The expert looked again after a trigger and stands by the determination."""
+        self.reassessments.reaffirm(actor, self.row(certificate), reason)
+        return self.get(certificate)
 
     def publish_revoked(self) -> None:
         """Writes the file that tools which stand alone take; what counts here is the state."""
@@ -274,28 +355,40 @@ class Determinations:
             *(name.dataset, name.version),
         )
 
-    def verified(self, row: Row, *, content_root: str) -> tuple[str, Document | None]:
-        """Why the stored determination does not hold for this content now, or ``ok``; verified anew each time."""
-        if row["signature"] is None:
-            return "untrusted_expert", None
-        signed = SignedCertificate(row["text"].encode(), decode(row["public_key"]), decode(row["signature"]))
-        found = verify(
-            signed,
-            content_root=content_root,
-            version=str(_name(row)),
-            trusted=self._trusted(),
-            revoked=frozenset({row["id"]}) if row["state"] == "revoked" else frozenset(),
-            at=self.acts.clock.now(),
+    def certificate_facts(self, row: Row | None, name: VersionName, *, project: str) -> CertificateFacts | None:
+        """A determination as verified here and now; also whether its terms name the project and its purpose."""
+        version = self.find_version(name)
+        if row is None or version is None:
+            return None
+        reason, document = self.signatures.verified(row, content_root=version["content_root"])
+        if reason == "ok" and document is not None:
+            reason = self._coverage(document, project)
+        shown = document or parse_certificate(row["text"].encode())
+        return CertificateFacts(
+            id=row["id"],
+            valid=reason == "ok",
+            reason=reason,
+            content_root=shown.content_root,
+            not_before=parse_time(shown.not_before),
+            expires=parse_time(shown.expires),
+            expert=row["expert"],
+            reopened=bool(self.reassessments.open_for(row["id"])),
         )
-        if not found.valid or row["state"] == "signed":
-            return found.reason, found.certificate
-        return row["state"], found.certificate
+
+    def _coverage(self, document: Document, project: str) -> str:
+        if not document.covers(project):
+            return "not_covering"
+        row = self.acts.store.row("select purpose from projects where name = ?", project)
+        return "ok" if row is not None and document.covers_purpose(row["purpose"]) else "purpose_not_covered"
 
     def engagements(self, expert: str) -> tuple[Engagement, ...]:
         """The versions that an expert is assessing and may look at."""
         rows = self.acts.store.rows(
-            "select d.*, v.content_root from determinations d join versions v using (dataset, version) "
-            "where d.expert = ? and d.state = 'under_assessment' order by d.dataset, d.version desc",
+            "select d.*, v.content_root, coalesce((select max(r.opened) from reassessments r "
+            "where r.certificate = d.id and r.closed = ''), d.changed) as since "
+            "from determinations d join versions v using (dataset, version) where d.expert = ? and "
+            "(d.state = 'under_assessment' or d.state = 'signed' and exists (select 1 from reassessments r "
+            "where r.certificate = d.id and r.closed = '')) order by d.dataset, d.version desc",
             expert,
         )
         return tuple(
@@ -305,7 +398,7 @@ class Determinations:
                 version=row["version"],
                 content_root=row["content_root"],
                 certificate=row["id"],
-                until=_later(row["changed"], self.engagement),
+                until=_later(row["since"], self.engagement),
             )
             for row in rows
         )
@@ -328,6 +421,8 @@ class Determinations:
             digest=row["digest"],
             signature=row["signature"],
             reason=row["reason"],
+            countersignature=row["countersignature"],
+            reopened=self.reassessments.open_for(row["id"]),
         )
 
     # ── inner steps ─────────────────────────────────────────────────────────
@@ -364,38 +459,6 @@ class Determinations:
         )
         return Resource(id=certificate, dataset=name.dataset, version=name.version), facts
 
-    def _trusted(self) -> tuple[TrustedExpert, ...]:
-        trust = read_trust(self.home)
-        self._notice_trust(trust)
-        return tuple(one for one in trust.experts if self.allow_demo_keys or not one.demo)
-
-    def _notice_trust(self, trust: TrustList) -> None:
-        """A list that was not seen before stands in the ledger before anything is decided by it."""
-        digest = hashlib.sha256(repr(trust).encode()).hexdigest()
-        known = self.acts.store.row("select value from meta where key = 'trusted_experts'")
-        if known is not None and known["value"] == digest:
-            return
-        demo = sum(one.demo for one in trust.experts)
-        detail: dict[str, Json] = {"digest": digest, "experts": len(trust.experts), "demo": demo}
-        self.acts.record(Act(kind="determination.trust", actor=SELF, detail=detail), "ok")
-        self.acts.store.change("insert or replace into meta values ('trusted_experts', ?)", digest)
-
-    def _signed_by_trusted(self, row: Row, signature: bytes) -> SignedCertificate | None:
-        text = row["text"].encode()
-        for expert in self._trusted():
-            if expert.principal == row["expert"] and verify_ed25519(expert.public_key, text, signature):
-                return SignedCertificate(text, expert.public_key, signature)
-        return None
-
-    def _verify(self, signed: SignedCertificate, row: Row) -> Verification:
-        return verify(
-            signed,
-            content_root=self.version_row(_name(row))["content_root"],
-            trusted=self._trusted(),
-            revoked=frozenset(),
-            at=self.acts.clock.now(),
-        )
-
     def _expire_if_possible(self) -> None:
         try:
             self.expire_due()
@@ -416,8 +479,3 @@ def _dump(value: Json) -> str:
 
 def _later(text: str, span: timedelta) -> str:
     return format_time(parse_time(text) + span)
-
-
-def _check_reason(reason: str) -> None:
-    if not 0 < len(reason.strip()) <= 2000:
-        raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")

@@ -22,7 +22,7 @@ class Projects:
 
     acts: Acts
 
-    def create(self, actor: Actor, name: str, *, title: str, purpose: str) -> Project:
+    def create(self, actor: Actor, name: str, *, title: str, purpose: str, ticket: str | None = None) -> Project:
         """A new open project without members."""
         check_name(name, what="project")
         title, purpose = _words(title, "project title", 200), _words(purpose, "project purpose", 2000)
@@ -33,7 +33,7 @@ class Projects:
             store.change("insert into projects values (?, ?, ?, ?, ?, ?)", *values)
             return self.get(name)
 
-        act = Act(kind="project.create", actor=actor, project=name)
+        act = Act(kind="project.create", actor=actor, project=name, ticket=ticket, words={"purpose": purpose})
         return self.acts.perform(act, lambda: (Resource(project=name), NO_FACTS), insert)
 
     def show(self, actor: Actor, name: str) -> Project:
@@ -42,7 +42,7 @@ class Projects:
         self.acts.check_may_read(Act(kind="project.show", actor=actor, project=name))
         return self.get(name)
 
-    def close(self, actor: Actor, name: str) -> Project:
+    def close(self, actor: Actor, name: str, *, ticket: str | None = None) -> Project:
         """No lease, no kernel and no submission from then on."""
         check_name(name, what="project")
 
@@ -50,10 +50,10 @@ class Projects:
             self.acts.store.change("update projects set state = 'closed' where name = ?", name)
             return self.get(name)
 
-        act = Act(kind="project.close", actor=actor, project=name)
+        act = Act(kind="project.close", actor=actor, project=name, ticket=ticket)
         return self.acts.perform(act, lambda: self._question(actor, name), update)
 
-    def add_member(self, actor: Actor, name: str, *, person: str, role: str) -> Project:
+    def add_member(self, actor: Actor, name: str, *, person: str, role: str, ticket: str | None = None) -> Project:
         """Makes ``person`` a member; raises ``ConflictError`` when they are one already."""
         check_name(name, what="project")
         _check_person(person)
@@ -66,11 +66,11 @@ class Projects:
             return self.get(name)
 
         detail = {"person": person, "project_role": role}
-        act = Act(kind="project.member_add", actor=actor, project=name, detail=detail)
+        act = Act(kind="project.member_add", actor=actor, project=name, ticket=ticket, detail=detail)
         return self.acts.perform(act, lambda: self._question(actor, name, person=person), insert)
 
-    def remove_member(self, actor: Actor, name: str, *, person: str) -> Project:
-        """Ends a membership; leases under it end with it."""
+    def remove_member(self, actor: Actor, name: str, *, person: str, ticket: str | None = None) -> Project:
+        """Ends a membership; its grants and leases end with it, and do not come back with a new membership."""
         check_name(name, what="project")
         _check_person(person)
 
@@ -78,9 +78,15 @@ class Projects:
             gone = self.acts.store.change("delete from members where project = ? and person = ?", name, person)
             if not gone:
                 raise NotFoundError("project: wanted one of its members, got somebody else; see `enclave project show`")
+            self.acts.store.change(
+                "update grants set state = 'revoked', decided_by = ?, decided = ?, reason = 'No longer a member.' "
+                "where project = ? and person = ? and state in ('requested', 'active')",
+                *(actor.name, self.acts.now_text(), name, person),
+            )
             return self.get(name)
 
-        act = Act(kind="project.member_remove", actor=actor, project=name, detail={"person": person})
+        detail = {"person": person}
+        act = Act(kind="project.member_remove", actor=actor, project=name, ticket=ticket, detail=detail)
         return self.acts.perform(act, lambda: self._question(actor, name, person=person), delete)
 
     def of_person(self, person: str) -> ProjectList:

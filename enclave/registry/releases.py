@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from enclave.core.clock import parse_time
-from enclave.core.errors import InvalidError, NotFoundError
+from enclave.core.errors import NotFoundError
 from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
 from enclave.determination.certificate import parse_certificate
-from enclave.policy.model import Actor, CertificateFacts, Facts, ReleaseFacts, Resource
-from enclave.registry.acts import Act, Acts
+from enclave.policy.model import SERVICE_PREFIX, Actor, Facts, ReleaseFacts, Resource
+from enclave.registry.acts import Act, Acts, check_reason
 from enclave.registry.determinations import Determinations
+from enclave.registry.grants import Grants
 from enclave.registry.projects import MISSING, Projects
+from enclave.registry.samples import facts_of
+from enclave.registry.security_keys import SecurityKeys
 from enclave.registry.store import Row
 from enclave.wire.messages.registry import LeaseFacts, ProjectDatasets, Release, ReleaseList
+from enclave.wire.messages.schema import Json
+from enclave.wire.messages.security_keys import StepUp
 
 _NEVER: Final = "1970-01-01T00:00:00.000000Z"
 
@@ -27,6 +32,8 @@ class Releases:
     acts: Acts
     projects: Projects
     determinations: Determinations
+    grants: Grants
+    keys: SecurityKeys
 
     def request(self, actor: Actor, name: VersionName, *, project: str) -> Release:
         """A request that an honest broker decides; raises ``ConflictError`` when there is an open or approved one."""
@@ -47,7 +54,9 @@ class Releases:
             facts = Facts(
                 project=self.projects.facts(actor.name, project),
                 version=self.determinations.version_facts(name, project=project),
-                certificate=self._certificate(self._row_or_none(certificate), name, project=project),
+                certificate=self.determinations.certificate_facts(
+                    self._row_or_none(certificate), name, project=project
+                ),
             )
             return Resource(project=project, dataset=name.dataset, version=name.version), facts
 
@@ -55,28 +64,87 @@ class Releases:
         act = self._act("release.request", actor, name, project, detail)
         return self.acts.perform(act, question, insert)
 
-    def decide(self, actor: Actor, release: str, *, approve: bool, reason: str) -> Release:
-        """Approves or refuses; of two decisions at once one is a conflict."""
-        if not 0 < len(reason.strip()) <= 2000:
-            raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")
+    def confirm(self, actor: Actor, release: str, *, approve: bool, reason: str) -> StepUp:
+        """What the broker's security key must sign before ``decide`` with the same words counts."""
+        check_reason(reason)
+        row = self.row(release)
+        act = self._confirmed_act(row, approve=approve, reason=reason)
+        name = VersionName(row["dataset"], row["version"])
+        told = self._act("release.confirm", actor, name, row["project"], {"release": release, "approve": approve})
+        return self.keys.ask(told, act, question=lambda: self._decision_question(actor, release, approve=approve))
+
+    def decide(
+        self,
+        actor: Actor,
+        release: str,
+        *,
+        approve: bool,
+        reason: str,
+        challenge: str = "",
+        assertion: Json = None,
+    ) -> Release:
+        """Approves or refuses; an approval is a grant to the members of now. Of two at once one is a conflict.
+
+        Either needs the confirmation of exactly this by a security key of the broker's.
+        """
+        check_reason(reason)
+        row = self.row(release)
+        name = VersionName(row["dataset"], row["version"])
+        about = self._confirmed_act(row, approve=approve, reason=reason)
+        proof = {"challenge": challenge, "assertion": assertion}
+        confirmed = self.keys.facts(actor, about, **proof)
+
+        def update() -> Release:
+            self.keys.use(actor, about, **proof)
+            return self._write_decision(actor, row, approve=approve, reason=reason)
+
+        def question() -> tuple[Resource, Facts]:
+            resource, facts = self._decision_question(actor, release, approve=approve)
+            return resource, replace(facts, step_up=confirmed)
+
+        detail = {"release": release, "certificate": row["certificate"], "approve": approve, "challenge": challenge}
+        detail |= {"key": confirmed.key} if confirmed else {}
+        act = self._act("release.decide", actor, name, row["project"], detail)
+        return self.acts.perform(act, question, update)
+
+    def withdraw(self, actor: Actor, release: str, reason: str) -> Release:
+        """Takes an approved release back: its project's leases on the version end within seconds."""
+        check_reason(reason)
         row = self.row(release)
         name = VersionName(row["dataset"], row["version"])
 
-        def update() -> Release:
-            self.acts.store.change(
-                "update releases set state = ?, decided_by = ?, decided = ?, reason = ? where id = ?",
-                *("approved" if approve else "refused", actor.name, self.acts.now_text(), reason, release),
-            )
-            if approve:
-                self.acts.store.change(
-                    "update versions set state = 'released' where dataset = ? and version = ?",
-                    *(name.dataset, name.version),
-                )
+        def change() -> Release:
+            self.acts.store.change("update releases set state = 'withdrawn', reason = ? where id = ?", reason, release)
             return self.get(release)
 
-        detail = {"release": release, "certificate": row["certificate"], "approve": approve}
-        act = self._act("release.decide", actor, name, row["project"], detail)
-        return self.acts.perform(act, lambda: self._decision_question(actor, release, approve=approve), update)
+        act = self._act("release.withdraw", actor, name, row["project"], {"release": release})
+        return self.acts.perform(act, lambda: self._decision_question(actor, release, approve=False), change)
+
+    def _write_decision(self, actor: Actor, row: Row, *, approve: bool, reason: str) -> Release:
+        self.acts.store.change(
+            "update releases set state = ?, decided_by = ?, decided = ?, reason = ? where id = ?",
+            *("approved" if approve else "refused", actor.name, self.acts.now_text(), reason, row["id"]),
+        )
+        if approve:
+            self.acts.store.change(
+                "update versions set state = 'released' where dataset = ? and version = ?",
+                *(row["dataset"], row["version"]),
+            )
+            self.grants.grant_to_members(actor, row)
+        return self.get(row["id"])
+
+    def _confirmed_act(self, row: Row, *, approve: bool, reason: str) -> dict[str, Json]:
+        """All of the decision that a confirmation stands for; the certificate by the digest of its text."""
+        return {
+            "kind": "release.decide",
+            "release": row["id"],
+            "dataset": row["dataset"],
+            "version": row["version"],
+            "project": row["project"],
+            "certificate": self.determinations.row(row["certificate"])["digest"],
+            "approve": approve,
+            "reason": hashlib.sha256(reason.encode("utf-8")).hexdigest(),
+        }
 
     def _decision_question(self, actor: Actor, release: str, *, approve: bool) -> tuple[Resource, Facts]:
         row = self.row(release)
@@ -84,8 +152,11 @@ class Releases:
         facts = Facts(
             project=self.projects.facts(actor.name, project),
             version=self.determinations.version_facts(name, project=project),
-            certificate=self._certificate(self.determinations.row(row["certificate"]), name, project=project),
+            certificate=self.determinations.certificate_facts(
+                self.determinations.row(row["certificate"]), name, project=project
+            ),
             release=ReleaseFacts(id=release, state=row["state"], requested_by=row["requested_by"], approve=approve),
+            sample=facts_of(self.acts.store, name),
         )
         return Resource(id=release, project=project, dataset=name.dataset, version=name.version), facts
 
@@ -107,7 +178,8 @@ class Releases:
         if name is None or row is None:
             return _missing(standing.state, standing.member_role, dataset, version or 0)
         current = self.determinations.current_row(name)
-        held = self._certificate(current, name, project=project)
+        grant = self.grants.of(person, name, project=project)
+        held = self.determinations.certificate_facts(current, name, project=project)
         return LeaseFacts(
             project_state=standing.state,
             member_role=standing.member_role,
@@ -125,13 +197,16 @@ class Releases:
             certificate_expert=held.expert if held else "",
             version_steward=row["steward"],
             engagement_until=self._engagement_until(person, name),
+            grant_id=grant["id"] if grant else "",
+            grant_state=grant["state"] if grant else "",
+            grant_until=grant["until"] if grant else "",
         )
 
     def project_datasets(self, *, person: str, project: str) -> ProjectDatasets:
-        """The newest released version of each dataset in the project; nothing for somebody who is no member."""
+        """Of each dataset in the project the newest version that the person may open; nothing for no member."""
         check_principal(person)
         standing = self.projects.standing(person, project)
-        if standing.state != "open" or not (standing.member_role or person.startswith("service:")):
+        if standing.state != "open" or not (standing.member_role or person.startswith(SERVICE_PREFIX)):
             return ProjectDatasets(versions=())
         rows = self.acts.store.rows(
             "select r.dataset, max(r.version) as version from releases r join versions v using (dataset, version) "
@@ -139,12 +214,20 @@ class Releases:
             "group by r.dataset order by r.dataset",
             project,
         )
-        names = (VersionName(row["dataset"], row["version"]) for row in rows)
+        names = (
+            VersionName(
+                row["dataset"], self.grants.newest(person, project=project, dataset=row["dataset"]) or row["version"]
+            )
+            for row in rows
+        )
         return ProjectDatasets(versions=tuple(self.determinations.version(name) for name in names))
 
     def _wanted(self, person: str, project: str, dataset: str, version: int | None) -> VersionName | None:
         if version is not None:
             return VersionName(dataset, version) if version > 0 else None
+        granted = self.grants.newest(person, project=project, dataset=dataset)
+        if granted is not None:
+            return VersionName(dataset, granted)
         row = self.acts.store.row(
             "select max(version) as newest from releases where project = ? and dataset = ? and state = 'approved'",
             project,
@@ -165,25 +248,6 @@ class Releases:
 
     def _row_or_none(self, certificate: str) -> Row | None:
         return self.determinations.row(certificate) if certificate else None
-
-    def _certificate(self, row: Row | None, name: VersionName, *, project: str) -> CertificateFacts | None:
-        """The determination as verified here and now; also whether its terms name the project."""
-        version = self.determinations.find_version(name)
-        if row is None or version is None:
-            return None
-        reason, document = self.determinations.verified(row, content_root=version["content_root"])
-        if reason == "ok" and document is not None and not document.covers(project):
-            reason = "not_covering"
-        stored = document or parse_certificate(row["text"].encode())
-        return CertificateFacts(
-            id=row["id"],
-            valid=reason == "ok",
-            reason=reason,
-            content_root=stored.content_root,
-            not_before=parse_time(stored.not_before),
-            expires=parse_time(stored.expires),
-            expert=row["expert"],
-        )
 
     def row(self, release: str) -> Row:
         """The stored release; raises ``NotFoundError``."""

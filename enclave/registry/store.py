@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from enclave.core.errors import ConflictError, IntegrityError, UnavailableError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 7
 _SCHEMA: Final = """
 create table if not exists meta (key text primary key, value text not null) strict;
 create table projects (
@@ -26,7 +26,8 @@ create table members (
 create table versions (
     dataset text not null, version integer not null check (version > 0), content_root text not null,
     state text not null check (state in ('candidate', 'released', 'withdrawn', 'shredded')),
-    summary text not null, steward text not null, registered text not null, primary key (dataset, version)
+    summary text not null, steward text not null, registered text not null, only_for text not null default '',
+    primary key (dataset, version)
 ) strict;
 create table determinations (
     id text primary key, dataset text not null, version integer not null, expert text not null,
@@ -48,6 +49,82 @@ create table releases (
 create unique index one_open_release on releases(dataset, version, project)
     where state in ('requested', 'approved');
 """
+_GRANTS: Final = """
+create table grants (
+    id text primary key, dataset text not null, version integer not null,
+    project text not null references projects(name), person text not null,
+    state text not null check (state in ('requested', 'active', 'refused', 'revoked', 'over')),
+    until text not null default '', release text not null default '',
+    requested_by text not null, requested text not null,
+    decided_by text not null default '', decided text not null default '', reason text not null default '',
+    foreign key (dataset, version) references versions(dataset, version)
+) strict;
+create unique index one_open_grant on grants(dataset, version, project, person)
+    where state in ('requested', 'active');
+"""
+# Before there were grants an approved release opened the version for every member: who may open it today still may.
+_GRANTS_OF_BEFORE: Final = """
+insert into grants
+    select lower(hex(randomblob(16))), r.dataset, r.version, r.project, m.person, 'active', '', r.id,
+           r.requested_by, r.requested, r.decided_by, r.decided, 'By the release.'
+    from releases r join members m using (project) where r.state = 'approved';
+"""
+_SAMPLES: Final = """
+create table samples (
+    dataset text not null, version integer not null, required integer not null check (required in (0, 1)),
+    sample integer not null, waiting integer not null, unclean integer not null,
+    verdict text not null default '' check (verdict in ('', 'yes', 'no')),
+    decided_by text not null default '', decided text not null default '', reason text not null default '',
+    primary key (dataset, version), foreign key (dataset, version) references versions(dataset, version)
+) strict;
+"""
+# Versions from before reviews could be required: none was, and their pseudonyms are the dataset's.
+_SAMPLES_OF_BEFORE: Final = """
+alter table versions add column only_for text not null default '';
+insert into samples (dataset, version, required, sample, waiting, unclean)
+    select dataset, version, 0, 0, 0, 0 from versions;
+"""
+# A signature of before names no algorithm: it was Ed25519 with the key beside it.
+_COUNTERSIGNATURES: Final = """
+alter table determinations add column countersignature text;
+update determinations set signature =
+    '{"algorithm":"Ed25519","public_key":"' || public_key || '","value":"' || signature || '"}'
+    where signature is not null;
+alter table determinations drop column public_key;
+"""
+_SECURITY_KEYS: Final = """
+create table security_keys (
+    id text primary key, person text not null, public_key text not null, attested text not null,
+    sign_count integer not null, label text not null, enrolled text not null, issued_by text not null,
+    used text not null default ''
+) strict;
+create table enrolment_codes (
+    id text primary key, person text not null unique, digest text not null, issued_by text not null,
+    issued text not null, expires text not null, tries integer not null default 0
+) strict;
+create table step_ups (
+    id text primary key, person text not null, nonce text not null, expires text not null
+) strict;
+"""
+_REASSESSMENTS: Final = """
+create table reassessments (
+    certificate text not null references determinations(id), reason text not null, by_version integer not null,
+    opened text not null, closed text not null default '', closed_by text not null default '',
+    words text not null default '', software text not null default ''
+) strict;
+create unique index one_open_reassessment on reassessments(certificate, reason) where closed = '';
+"""
+_SINCE_4: Final = _SECURITY_KEYS + _REASSESSMENTS
+_SINCE_3: Final = _COUNTERSIGNATURES + _SINCE_4
+_STEPS: Final = {  # layout found → what makes it the present one
+    0: _SCHEMA + _GRANTS + _SAMPLES + _SINCE_3,
+    1: f"{_SCHEMA.split(';')[0]};{_GRANTS}{_GRANTS_OF_BEFORE}{_SAMPLES}{_SAMPLES_OF_BEFORE}{_SINCE_3}",
+    2: _SAMPLES + _SAMPLES_OF_BEFORE + _SINCE_3,
+    3: _SINCE_3,
+    4: _SINCE_4,
+    5: _REASSESSMENTS,
+    6: "alter table reassessments add column software text not null default '';",
+}
 
 Row = sqlite3.Row
 
@@ -91,13 +168,12 @@ class RegistryStore:
                 f"registry state: wanted layout {SCHEMA_VERSION} or older, got {found}; use the newer release"
             )
         if found == SCHEMA_VERSION:
-            self._db.execute(_SCHEMA.split(";")[0])  # homes of the first days lack it
-        if found == 0:
-            with self.transaction():
-                for statement in _SCHEMA.split(";"):
-                    if statement.strip():
-                        self._db.execute(statement)
-                self._db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+            return
+        with self.transaction():
+            for statement in _STEPS[found].split(";"):
+                if statement.strip():
+                    self._db.execute(statement)
+            self._db.execute(f"pragma user_version = {SCHEMA_VERSION}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

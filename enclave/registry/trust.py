@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +9,12 @@ from typing import Final
 
 from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import format_time
-from enclave.core.errors import ConflictError
+from enclave.core.errors import ConflictError, InvalidError
 from enclave.core.ids import check_principal
-from enclave.determination.trust import TrustedExpert, TrustList, pack_trust, unpack_trust
+from enclave.determination.trust import SIGNING_ROLES, TrustedExpert, TrustList, pack_trust, unpack_trust
 from enclave.keys.sign import open_signer
 from enclave.keys.verify import read_public
+from enclave.runtime.durable import write_whole
 from enclave.runtime.home import Home, ensure_private_dir
 
 SIGNING_KEY: Final = "registry-sign"
@@ -50,13 +49,16 @@ def trust_expert(
     name: str = "",
     demo: bool = False,
     not_after: str = "",
+    role: str = "expert",
     at: datetime,
 ) -> TrustList:
     """Adds one key and signs the list anew; needs the registry's signing key (made by ``enclave init``).
 
-    Raises ``ConflictError`` when the key is on the list already.
+    Raises ``ConflictError`` when the key is on the list already, ``InvalidError`` for a role that signs nothing.
     """
     check_principal(principal)
+    if role not in SIGNING_ROLES:
+        raise InvalidError(f"trusted experts: wanted one of {', '.join(SIGNING_ROLES)} as role, got another")
     known = read_trust(home)
     if any(expert.public_key == public_key for expert in known.experts):
         raise ConflictError("trusted experts: wanted a new key, got one that is on the list already")
@@ -67,34 +69,19 @@ def trust_expert(
         not_before=format_time(at),
         not_after=not_after,
         demo=demo,
+        role=role,
     )
     trust = replace(known, issued=format_time(at), experts=(*known.experts, expert))
     signer = open_signer(f"file:{home.key_file(SIGNING_KEY)}")
-    write_whole(trust_file(home), pack_trust(trust, sign=signer.sign, public_key=signer.public_key))
+    _write(trust_file(home), pack_trust(trust, sign=signer.sign, public_key=signer.public_key))
     return trust
 
 
 def write_revoked(home: Home, revoked: list[dict[str, str]], *, at: datetime) -> None:
     """Writes the list of revoked certificates (``id``, ``revoked``) for tools that stand alone."""
-    write_whole(revocation_file(home), canonical_bytes({"issued": format_time(at), "revoked": revoked}))
+    _write(revocation_file(home), canonical_bytes({"issued": format_time(at), "revoked": revoked}))
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replaces ``path`` at once and durably: a reader sees the old or the new content."""
+def _write(path: Path, data: bytes) -> None:
     ensure_private_dir(path.parent)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, data)

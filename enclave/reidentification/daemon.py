@@ -13,7 +13,8 @@ from enclave.core.ids import check_name, check_token_id
 from enclave.keys.box import open_box
 from enclave.keys.uri import file_uri
 from enclave.policy.model import Actor
-from enclave.reidentification.desk import BreakGlassDesk
+from enclave.reidentification.alarms import AlarmStore
+from enclave.reidentification.desk import BreakGlassDesk, VaultFiles
 from enclave.reidentification.key_map import KeyMap, parse_entry
 from enclave.reidentification.requests import RequestStore
 from enclave.reidentification.settings import VaultSettings
@@ -24,9 +25,12 @@ from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.schema import Done
 from enclave.wire.messages.vault import (
+    AcknowledgeAlarm,
     ApproveBreakGlass,
     AskState,
+    ListAlarms,
     ListBreakGlass,
+    RefuseBreakGlass,
     RequestBreakGlass,
     ReviewBreakGlass,
     ShowBreakGlass,
@@ -65,8 +69,11 @@ class VaultDaemon:
         self._map = KeyMap(home.state("vault"), box=box)
         self._registry = WireClient(home.socket("registryd"))
         self.desk = BreakGlassDesk(
-            store=RequestStore(home.state("vault") / "requests", box=box),
-            keys=self._map,
+            files=VaultFiles(
+                requests=RequestStore(home.state("vault") / "requests", box=box),
+                alarms=AlarmStore(home.state("vault") / "alarms", box=box),
+                keys=self._map,
+            ),
             audit=self._audit,
             resolve=resolve,
             standing=RegistryStanding(self._registry),
@@ -98,6 +105,9 @@ class VaultDaemon:
         return {
             RequestBreakGlass: lambda q, _: desk.request(q),
             ApproveBreakGlass: lambda q, _: desk.approve(q.token, q.id),
+            RefuseBreakGlass: lambda q, _: desk.refuse(q.token, q.id, reason=q.reason),
+            ListAlarms: lambda q, _: desk.list_alarms(q.token),
+            AcknowledgeAlarm: lambda q, _: desk.acknowledge(q.token, q.id),
             ShowBreakGlass: lambda q, _: desk.show(q.token, q.id),
             ReviewBreakGlass: lambda q, _: desk.review(q.token, q.id, finding=q.finding),
             ListBreakGlass: lambda q, _: desk.list_all(q.token),
@@ -109,7 +119,8 @@ class VaultDaemon:
         detail = {"batch": message.batch, "rows": len(message.rows)}
         self._record("intent", message, detail)
         try:
-            subjects = self._map.merge(message.dataset, tuple(map(parse_entry, message.rows)))
+            rows = tuple(map(parse_entry, message.rows))
+            subjects = self._map.merge(message.dataset, rows, project=message.project)
         except EnclaveError as error:
             self._record("failed", message, detail, reason=error.code)
             raise
@@ -127,6 +138,7 @@ class VaultDaemon:
             outcome=outcome,
             reason=reason,
             dataset=message.dataset,
+            project=message.project or None,
             ticket=message.batch,
             detail=detail,
         )

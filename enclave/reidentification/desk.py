@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock, format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, UnavailableError
-from enclave.core.ids import check_name
+from enclave.core.ids import check_name, check_ticket
 from enclave.policy.decide import decide
 from enclave.policy.model import NO_FACTS, Actor, BreakGlassFacts, Facts, Resource
+from enclave.reidentification.alarms import AlarmStore
 from enclave.reidentification.key_map import KeyMap
 from enclave.reidentification.requests import RequestStore
 from enclave.reidentification.settings import VaultSettings
@@ -24,15 +25,23 @@ from enclave.reidentification.states import (
     approved,
     awaits_review,
     check_subjects,
-    check_ticket,
     check_words,
     state_of,
 )
 from enclave.runtime.log import Log
-from enclave.wire.messages.vault import BreakGlass, BreakGlassList, Original, RequestBreakGlass, Revealed
+from enclave.wire.messages.vault import (
+    Alarm,
+    AlarmList,
+    BreakGlass,
+    BreakGlassList,
+    Original,
+    RequestBreakGlass,
+    Revealed,
+)
 
 T = TypeVar("T")
 _WRONG_STATE = frozenset({"break_glass_state", "break_glass_over"})
+_READING = frozenset({"reidentify.list", "reidentify.alarms", "reidentify.acknowledge"})
 _UNKNOWN = Actor("unknown", frozenset())
 
 
@@ -42,6 +51,15 @@ class Standing(Protocol):
     def __call__(self, *, token: str, person: str, dataset: str) -> bool | None:
         """Asks; raises ``UnavailableError`` without an answer."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultFiles:
+    """What the vault keeps on disk, each under its key."""
+
+    requests: RequestStore
+    alarms: AlarmStore
+    keys: KeyMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +80,7 @@ class BreakGlassDesk:
     def __init__(
         self,
         *,
-        store: RequestStore,
-        keys: KeyMap,
+        files: VaultFiles,
         audit: AuditClient,
         resolve: Callable[[str], Actor],
         standing: Standing,
@@ -71,8 +88,7 @@ class BreakGlassDesk:
         settings: VaultSettings,
         log: Log,
     ) -> None:
-        self._store = store
-        self._keys = keys
+        self._store, self._alarms, self._keys = files.requests, files.alarms, files.keys
         self._audit = audit
         self._resolve = resolve
         self._standing = standing
@@ -112,6 +128,17 @@ class BreakGlassDesk:
             self._record(made, "intent", role=role)
             if opens:
                 self._alarm(made, "opened")
+            return self._commit(made, after, role=role)
+
+    def refuse(self, token: str, request_id: str, *, reason: str) -> BreakGlass:
+        """One refusal ends the request, whoever had approved it before."""
+        with self._guard:
+            made, request = self._known(_Try("reidentify.refuse", token), request_id)
+            role = self._allow(made, request)
+            words = self._checked(made, lambda: check_words(reason, what="reason"))
+            self._record(made, "intent", role=role)
+            at = format_time(self._clock.now())
+            after = replace(request, refused_by=made.actor.name, refused=at, refusal=words)
             return self._commit(made, after, role=role)
 
     def show(self, token: str, request_id: str) -> Revealed:
@@ -154,6 +181,25 @@ class BreakGlassDesk:
             made = self._person(_Try("reidentify.list", token))
             self._decide(made, Resource(), NO_FACTS)
             return BreakGlassList(requests=tuple(map(self._told, self._store.all())))
+
+    def list_alarms(self, token: str) -> AlarmList:
+        """The alarms that this person has not acknowledged, newest first."""
+        with self._guard:
+            made = self._person(_Try("reidentify.alarms", token))
+            self._decide(made, Resource(), NO_FACTS)
+            return AlarmList(alarms=self._alarms.waiting_for(made.actor.name))
+
+    def acknowledge(self, token: str, alarm_id: str) -> Alarm:
+        """This person has seen the alarm; everybody else goes on seeing it."""
+        with self._guard:
+            made = self._person(_Try("reidentify.acknowledge", token))
+            role = self._decide(made, Resource(), NO_FACTS)
+            alarm = self._checked(made, lambda: self._alarms.get(alarm_id))
+            made = replace(made, detail={"alarm": alarm.id})
+            self._record(made, "intent", role=role)
+            self._alarms.acknowledge(alarm.id, by=made.actor.name)
+            self._record(made, "ok", role=role)
+            return alarm
 
     # ── facts and decision ──────────────────────────────────────────────────
 
@@ -237,7 +283,7 @@ class BreakGlassDesk:
 
     def _refuse(self, made: _Try, reason: str) -> None:
         self._record(made, "refused", reason=reason)
-        if made.kind != "reidentify.list":
+        if made.kind not in _READING:
             self._alarm(made, "refused", reason=reason)
 
     def _alarm(self, made: _Try, stage: str, *, reason: str | None = None) -> None:
@@ -250,6 +296,20 @@ class BreakGlassDesk:
             ticket=made.ticket,
             source="vault",
             detail={**detail, "stage": stage, "act": made.kind},
+        )
+        self._alarms.add(
+            Alarm(
+                id=secrets.token_hex(16),
+                at=format_time(self._clock.now()),
+                stage=stage,
+                act=made.kind,
+                actor=made.actor.name,
+                reason=reason or f"break_glass_{stage}",
+                dataset=made.dataset or "",
+                ticket=made.ticket or "",
+                request=detail.get("request", ""),
+                subjects=detail.get("subjects", 0),
+            )
         )
 
     def _record(
@@ -284,7 +344,10 @@ class BreakGlassDesk:
             ticket=request.ticket,
             requested_by=request.requested_by,
             requested=request.requested,
+            waits_until=request.waits_until,
             approvers=request.approvers,
+            refused_by=request.refused_by,
+            refusal=request.refusal,
             until=request.until,
             shows_left=request.shows_left,
             shown=request.shown,

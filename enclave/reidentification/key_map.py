@@ -1,8 +1,10 @@
-"""The key back to patients: one encrypted file per dataset, merged into, never overwritten."""
+"""The key back to patients: one encrypted file per dataset (and project, where its pseudonyms are its own).
+
+Merged into, never overwritten.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,13 @@ from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_name
 from enclave.keys.box import Box
+from enclave.runtime.durable import write_whole
 from enclave.runtime.home import ensure_private_dir
 from enclave.wire.messages.schema import Json
 
 _FIELDS = {"pseudonym", "original_ids", "offset_days"}
 _SUFFIX = ".map"
+_OF_PROJECT = "@"  # in no name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +51,29 @@ class KeyMap:
         self._box = box
         self._guard = threading.Lock()
 
-    def merge(self, dataset: str, rows: tuple[Entry, ...]) -> int:
-        """Adds ``rows``; returns how many subjects the dataset has then.
+    def merge(self, dataset: str, rows: tuple[Entry, ...], *, project: str = "") -> int:
+        """Adds ``rows``; returns how many subjects the dataset (of the project) has then.
 
         Raises ``ConflictError`` when a pseudonym came with another offset before, or two ids meet in one pseudonym
         by mistake of the caller; then nothing is changed. Storing the same rows again changes nothing.
         """
         with self._guard:
-            known = self._read(check_name(dataset, what="dataset"))
+            name = check_name(dataset, what="dataset")
+            if project:
+                name += _OF_PROJECT + check_name(project, what="project")
+            known = self._read(name)
             for row in rows:
                 known[row.pseudonym] = _merged(known.get(row.pseudonym), row)
             _check_injective(known)
-            self._write(dataset, known)
+            self._write(name, known)
             return len(known)
 
     def entries(self, dataset: str, pseudonyms: tuple[str, ...]) -> tuple[Entry, ...]:
         """Who is behind ``pseudonyms``: for break-glass only. Raises ``NotFoundError`` when one is not of it."""
         with self._guard:
-            known = self._read(check_name(dataset, what="dataset"))
+            known = dict(self._read(check_name(dataset, what="dataset")))
+            for path in self._folder.glob(f"{dataset}{_OF_PROJECT}*{_SUFFIX}"):
+                known.update(self._read(path.name.removesuffix(_SUFFIX)))
         missing = sum(1 for pseudonym in pseudonyms if pseudonym not in known)
         if missing:
             raise NotFoundError(
@@ -92,18 +101,7 @@ class KeyMap:
             for e in known.values()
         ]
         sealed = self._box.seal(canonical_bytes(rows), context=_context(dataset))
-        part = self._folder / f".{dataset}.part"
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._folder / f"{dataset}{_SUFFIX}")
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._folder / f"{dataset}{_SUFFIX}", sealed)
 
 
 def _merged(before: Entry | None, row: Entry) -> Entry:

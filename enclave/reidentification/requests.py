@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from enclave.core.canonical import canonical_bytes, parse_json
@@ -10,6 +9,7 @@ from enclave.core.errors import NotFoundError
 from enclave.core.ids import check_token_id
 from enclave.keys.box import Box
 from enclave.reidentification.states import Request
+from enclave.runtime.durable import write_whole
 from enclave.runtime.home import ensure_private_dir
 from enclave.wire.messages.schema import from_json, to_json
 
@@ -41,18 +41,7 @@ class RequestStore:
         """Keeps ``request``; durable when this returns."""
         path = self._path(request.id)
         sealed = self._box.seal(canonical_bytes(to_json(request)), context=_context(request.id))
-        part = path.with_suffix(".part")
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, sealed)
 
     def _path(self, request_id: str) -> Path:
         return self._folder / f"{request_id}{_SUFFIX}"

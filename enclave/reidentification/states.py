@@ -11,10 +11,9 @@ from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import InvalidError
 from enclave.reidentification.settings import MAX_SUBJECTS
 
-State = Literal["requested", "lapsed", "open", "spent", "over", "reviewed"]
+State = Literal["requested", "refused", "lapsed", "open", "spent", "over", "reviewed"]
 APPROVALS: Final = 2
 _PSEUDONYM = re.compile(r"[A-Z0-9][A-Z0-9-]{0,63}")
-_TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._#-]{0,63}")
 _MAX_WORDS = 2000
 
 
@@ -41,6 +40,9 @@ class Request:
     reviewed_by: str = ""
     reviewed: str = ""
     finding: str = ""
+    refused_by: str = ""
+    refused: str = ""
+    refusal: str = ""
 
     @property
     def shows_left(self) -> int:
@@ -52,6 +54,8 @@ def state_of(request: Request, *, at: datetime) -> State:
     """Where ``request`` stands at ``at``. A clock that went back before the opening opens nothing."""
     if request.reviewed:
         return "reviewed"
+    if request.refused:
+        return "refused"
     if not request.opened:
         return "requested" if at < parse_time(request.waits_until) else "lapsed"
     if not parse_time(request.opened) <= at < parse_time(request.until):
@@ -86,13 +90,6 @@ def check_subjects(subjects: tuple[str, ...]) -> tuple[str, ...]:
     if not 1 <= len(found) <= MAX_SUBJECTS:
         raise InvalidError(f"break-glass: wanted 1 to {MAX_SUBJECTS} subjects, got {len(found)}", code="subjects_count")
     return found
-
-
-def check_ticket(ticket: str) -> str:
-    """The id of a ticket in another system; raises ``InvalidError``."""
-    if not _TICKET.fullmatch(ticket):
-        raise InvalidError("ticket: wanted an id such as IRB-2026-17, got another form", code="ticket")
-    return ticket
 
 
 def check_words(text: str, *, what: str) -> str:

@@ -12,10 +12,11 @@ from typing import Any, Final
 import enclave
 from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock
-from enclave.core.errors import ConflictError, EnclaveError, NotFoundError
+from enclave.core.errors import ConflictError, DeniedError, EnclaveError, NotFoundError, UnavailableError
 from enclave.keys.box import open_box
-from enclave.policy.decide import check, decide
+from enclave.policy.decide import decide
 from enclave.policy.model import NO_FACTS, Actor, Resource
+from enclave.reports.decoys import SELFTEST
 from enclave.reports.pages import PageStore
 from enclave.reports.process import sealed_memory
 from enclave.reports.runs import Run, RunStore
@@ -28,9 +29,10 @@ from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.registry import ProjectsOf
 from enclave.wire.messages.reports import ListRuns, ReportPage, ReportRun, ReportRunList, RunNow, ShowPage
-from enclave.wire.peer import Call, Reply, WireServer
+from enclave.wire.peer import Call, Handler, Reply, WireServer
 
 SEES_ALL: Final = frozenset({"data_steward", "honest_broker", "expert", "auditor"})
+_UNKNOWN: Final = Actor("unknown", frozenset())
 
 
 class ReportDaemon:
@@ -69,7 +71,11 @@ class ReportDaemon:
 
     def start(self) -> None:
         """Everything listens and the schedule is followed when it returns."""
-        handlers: dict[type[Any], Any] = {ListRuns: self._list, RunNow: self._run_now, ShowPage: self._show}
+        handlers: dict[type[Any], Any] = {
+            ListRuns: self._as_person("report.show", self._list),
+            RunNow: self._as_person("report.queue", self._run_now),
+            ShowPage: self._as_person("report.show", self._show),
+        }
         uids = daemon_uids(self._home)
         self._server = WireServer(
             self._home.socket("reportd"),
@@ -90,8 +96,26 @@ class ReportDaemon:
         self._registry.close()
         self._parts.store.close()
 
-    def _list(self, message: ListRuns, _call: Call) -> ReportRunList:
-        actor = self._resolve(message.token)
+    def _as_person(self, kind: str, handler: Callable[[Actor, Any], Any]) -> Handler:
+        """The handler for whoever a token stands for; every refusal is in the ledger before it is answered."""
+
+        def handle(message: Any, _call: Call) -> Any:
+            actor = _UNKNOWN
+            try:
+                actor = self._resolve(message.token)
+                return handler(actor, message)
+            except UnavailableError:
+                raise
+            except EnclaveError as error:
+                if not error.recorded:
+                    self._parts.audit.record(
+                        kind, actor=actor.name, role=_role(actor), outcome="refused", reason=error.code
+                    )
+                raise
+
+        return handle
+
+    def _list(self, actor: Actor, _message: ListRuns) -> ReportRunList:
         self._decide(actor, "report.list", Resource(), kind="report.show", detail={})
         visible = self._visible(actor)
         return ReportRunList(
@@ -99,8 +123,7 @@ class ReportDaemon:
             entries=tuple(sorted(self._schedule())) if actor.roles & SEES_ALL else (),
         )
 
-    def _run_now(self, message: RunNow, _call: Call) -> ReportRun:
-        actor = self._resolve(message.token)
+    def _run_now(self, actor: Actor, message: RunNow) -> ReportRun:
         entry = find_entry(self._schedule(), message.entry)
         resource = Resource(project=entry.project, dataset=entry.dataset, id=entry.name)
         self._decide(actor, "report.run", resource, kind="report.queue", detail={"entry": entry.name})
@@ -110,20 +133,19 @@ class ReportDaemon:
             self._worker.wake()
         return _as_message(run)
 
-    def _show(self, message: ShowPage, _call: Call) -> Reply:
-        actor = self._resolve(message.token)
+    def _show(self, actor: Actor, message: ShowPage) -> Reply:
         self._decide(actor, "report.list", Resource(), kind="report.show", detail={})
         run = self._parts.store.get(message.id)
         if not self._visible(actor)(run):
             self._record(actor, "report.show", run=run, outcome="refused", reason="not_a_member")
-            raise NotFoundError("report run: wanted one that you may see, got another id")
+            raise _recorded(NotFoundError("report run: wanted one that you may see, got another id"))
         if run.state != "done":
             raise ConflictError(f"report page: wanted a finished run, got one that is {run.state}")
         try:
             page = self._parts.pages.read(run.id, sha256=run.sha256)
         except EnclaveError as error:
             self._record(actor, "report.show", run=run, outcome="failed", reason=error.code)
-            raise
+            raise _recorded(error) from None
         self._record(actor, "report.show", run=run, outcome="ok")
         body = ReportPage(name=f"{run.entry}-{run.id[:8]}.html", size_bytes=len(page), sha256=run.sha256)
         return Reply(body, [sealed_memory("report", page)])
@@ -141,7 +163,7 @@ class ReportDaemon:
                 dataset=resource.dataset or None,
                 detail=detail,
             )
-        check(decision)
+            raise _recorded(DeniedError(decision.message, code=decision.reason))
 
     def _record(self, actor: Actor, kind: str, *, run: Run, outcome: str, reason: str | None = None) -> None:
         self._parts.audit.record(
@@ -156,17 +178,27 @@ class ReportDaemon:
         )
 
     def _visible(self, actor: Actor) -> Callable[[Run], bool]:
-        """Stewards, brokers, experts and auditors see every run, others those of their open projects."""
+        """Stewards, brokers, experts and auditors see every run, others those of their open projects.
+
+        An operator sees those of the sandbox's self-test, which shows nothing of the data.
+        """
         if actor.roles & SEES_ALL:
             return lambda _run: True
         own = {project.name for project in self._registry.call(ProjectsOf(person=actor.name)).projects}
-        return lambda run: run.project in own
+        runs_machines = "operator" in actor.roles
+        return lambda run: run.project in own or (runs_machines and run.notebook == SELFTEST)
 
     def _schedule(self) -> dict[str, Entry]:
         try:
             return parse_schedule(self._schedule_file.read_text("utf-8"))
         except FileNotFoundError:
             return parse_schedule(DEFAULT_SCHEDULE)
+
+
+def _recorded(error: EnclaveError) -> EnclaveError:
+    """``error``, which has an event already."""
+    error.recorded = True
+    return error
 
 
 def _as_message(run: Run) -> ReportRun:

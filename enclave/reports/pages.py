@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from enclave.core.errors import IntegrityError, NotFoundError
 from enclave.core.ids import check_token_id
 from enclave.keys.box import Box
+from enclave.runtime.durable import write_whole
 
 
 class PageStore:
@@ -20,19 +20,7 @@ class PageStore:
 
     def write(self, run_id: str, page: bytes) -> str:
         """Seals ``page`` and returns its SHA-256 in hex; durable when it returns."""
-        path = self._path(run_id)
-        part = path.with_suffix(".part")
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(self._box.seal(page, context=_context(run_id)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path(run_id), self._box.seal(page, context=_context(run_id)))
         return hashlib.sha256(page).hexdigest()
 
     def read(self, run_id: str, *, sha256: str) -> bytes:

@@ -8,6 +8,8 @@ An entry::
     dataset = "demo-ct"
     every = "24h"                            # minutes, hours or days: 30m, 24h, 7d; "never": on request only
     parameters = { k = "11" }                # optional: what else the notebook's parameter cell names
+
+``sandbox_selftest.ipynb`` tries to get out of its kernel; the dataset is one whose lent memory it tries to change.
 """
 
 from __future__ import annotations
@@ -27,6 +29,12 @@ from enclave.core.settings import build
 DEFAULT_SCHEDULE = """\
 [entry.demo-validation]
 notebook = "dataset_validation.ipynb"
+project = "demo"
+dataset = "demo-ct"
+every = "24h"
+
+[entry.sandbox-selftest]
+notebook = "sandbox_selftest.ipynb"
 project = "demo"
 dataset = "demo-ct"
 every = "24h"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ from enclave.core.clock import Clock
 from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.policy.decide import check, decide
 from enclave.policy.model import NO_FACTS, Actor, Resource
+from enclave.reports.decoys import SELFTEST, decoys
 from enclave.reports.pages import PageStore
 from enclave.reports.process import PapermillProcess, Result, Task
 from enclave.reports.runs import Run, RunStore
@@ -165,16 +167,17 @@ class Worker:
         try:
             opened = launcher.call(OpenServiceSocket(service="reports"))
             runner = self._take_runner()
-            task = Task(
-                notebook=notebook,
-                parameters={**run.parameters, "dataset": run.dataset},
-                title=f"{run.entry}: {run.dataset}",
-                project=run.project,
-                launcher_socket=opened.socket,
-                time_limit_s=parts.settings.time_limit_s,
-                page_limit_bytes=parts.settings.page_limit_bytes,
-            )
-            return runner.run(task)
+            with _parameters(run) as parameters:
+                task = Task(
+                    notebook=notebook,
+                    parameters=parameters,
+                    title=f"{run.entry}: {run.dataset}",
+                    project=run.project,
+                    launcher_socket=opened.socket,
+                    time_limit_s=parts.settings.time_limit_s,
+                    page_limit_bytes=parts.settings.page_limit_bytes,
+                )
+                return runner.run(task)
         finally:
             self._runner = None
             launcher.close()  # with it the socket ends, and every kernel that was started through it
@@ -231,6 +234,17 @@ class Worker:
                 time.sleep(_TICK_S)
             else:
                 return
+
+
+@contextlib.contextmanager
+def _parameters(run: Run) -> Iterator[dict[str, str]]:
+    """What the notebook is told; the self-test also what it may aim at while it runs."""
+    told = {**run.parameters, "dataset": run.dataset}
+    if run.notebook != SELFTEST:
+        yield told
+        return
+    with decoys(run.dataset) as facts:
+        yield {**told, "facts": facts}
 
 
 def queue_run(parts: Parts, entry: Entry, *, asked_by: str, role: str | None) -> Run:

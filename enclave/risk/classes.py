@@ -5,6 +5,7 @@ Rows are touched once: what is rolled up are the distinct combinations of base c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from enclave.risk.hierarchy import CodedColumn, Codes
 
 Ints = npt.NDArray[np.int64]
 _DENSE = 1 << 22
+_STEP_COST = 100_000  # of one pass over arrays, in cells that it could have compared instead
+_MOST_STEPS = 1 << 35  # about a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def count_classes(base: BaseClasses, of: Ints, count: int) -> Classes:
     return Classes(of, rows, np.bincount(distinct, minlength=count).astype(np.int64))
 
 
-def number(coded: list[Codes], radices: list[int], size: int) -> tuple[Ints, int]:
+def number(coded: Sequence[Codes | Ints], radices: list[int], size: int) -> tuple[Ints, int]:
     """Numbers the distinct rows of these columns from 0; returns the number of each row and how many there are."""
     key: Ints = np.zeros(size, dtype=np.int64)
     span = 1
@@ -91,10 +94,11 @@ def add_up(of: Ints, amounts: Ints, count: int) -> Ints:
     return np.bincount(of, weights=amounts, minlength=count).astype(np.int64)
 
 
-def wildcard_sizes(base: BaseClasses, columns: tuple[CodedColumn, ...]) -> Ints:
+def wildcard_sizes(base: BaseClasses, columns: tuple[CodedColumn, ...]) -> Ints | None:
     """For each combination, how many subjects match it when a null matches every value, on either side.
 
-    When subjects have several combinations the largest single pattern is taken: never more than the truth.
+    Counted by patterns of nulls, or pair by pair where that is less work; None when both are too much. By patterns,
+    of subjects with several combinations the largest single pattern is taken: never more than the truth.
     """
     nulls = np.zeros(base.codes.shape, dtype=bool)
     for i, column in enumerate(columns):
@@ -104,6 +108,33 @@ def wildcard_sizes(base: BaseClasses, columns: tuple[CodedColumn, ...]) -> Ints:
     pattern, pattern_count = number(
         [nulls[:, i].astype(np.int32) for i in range(len(columns))], [2] * len(columns), len(base.rows)
     )
+    by_patterns = pattern_count * (_STEP_COST * pattern_count + len(base.rows) * len(columns))
+    by_pairs = len(base.rows) * (_STEP_COST + len(base.rows) * len(columns))
+    if min(by_patterns, by_pairs) > _MOST_STEPS:
+        return None
+    if by_pairs < by_patterns:
+        return _matching_pairs(base, nulls)
+    return _matching_patterns(base, columns, nulls, pattern, pattern_count)
+
+
+def _matching_pairs(base: BaseClasses, nulls: npt.NDArray[np.bool_]) -> Ints:
+    total = np.zeros(len(base.rows), dtype=np.int64)
+    for i in range(len(base.rows)):
+        match = ((base.codes == base.codes[i]) | nulls | nulls[i]).all(axis=1)
+        if base.pair_class is None or base.pair_subject is None:
+            total[i] = int(base.subjects[match].sum())
+        else:
+            total[i] = len(np.unique(base.pair_subject[match[base.pair_class]]))
+    return total
+
+
+def _matching_patterns(
+    base: BaseClasses,
+    columns: tuple[CodedColumn, ...],
+    nulls: npt.NDArray[np.bool_],
+    pattern: Ints,
+    pattern_count: int,
+) -> Ints:
     total = np.zeros(len(base.rows), dtype=np.int64)
     members = [np.flatnonzero(pattern == p) for p in range(pattern_count)]
     for asked in members:

@@ -7,7 +7,7 @@ Work is proportional to the values present in the classes, never to classes × v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 class SensitiveCounts:
     """How often each value stands in each base combination; values are numbered in their order.
 
-    ``levels``: for the hierarchical distance, per level above the value the group of each value.
+    ``levels``: for the hierarchical distance, per level above the value the group of each value. ``numbers``: which
+    value has which number.
     """
 
     name: str
@@ -32,6 +33,8 @@ class SensitiveCounts:
     count: Ints
     value_count: int
     levels: tuple[Ints, ...] = ()
+    overall: Floats | None = None  # the table's distribution when these counts are those of a part of it
+    numbers: dict[str | None, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,9 @@ def value_counts(counts: SensitiveCounts, of: Ints, class_count: int) -> ValueCo
     pairs, inverse = np.unique(key, return_inverse=True)
     amount = add_up(inverse.astype(np.int64), counts.count, len(pairs))
     cls = pairs // counts.value_count
-    overall = weigh(counts.value, weights=counts.count, minlength=counts.value_count)
+    overall = counts.overall
+    if overall is None:
+        overall = weigh(counts.value, weights=counts.count, minlength=counts.value_count)
     return ValueCounts(
         cls, pairs % counts.value_count, amount, add_up(cls, amount, class_count), overall / max(overall.sum(), 1)
     )
@@ -100,6 +105,16 @@ def beta(found: ValueCounts) -> Floats:
     return _largest(found, np.maximum((found.share - q) / q, 0.0))
 
 
+def enhanced_beta(found: ValueCounts) -> Floats:
+    """The smallest β per class for enhanced β-likeness; infinite when no β will do.
+
+    A gain D = (p − q)/q must not exceed min(β, −ln q), so that also β cannot allow more than −ln q of a value.
+    """
+    q = found.overall[found.value]
+    gain = np.maximum((found.share - q) / q, 0.0)
+    return _largest(found, np.where(gain > -np.log(q) + 1e-12, np.inf, gain))
+
+
 def delta(found: ValueCounts) -> Floats:
     """δ-disclosure per class: the largest |ln(p/q)|; infinite when a value of the table is absent from the class."""
     largest = _largest(found, np.abs(np.log(found.share / found.overall[found.value])))
@@ -126,7 +141,7 @@ def _equal(found: ValueCounts) -> Floats:
 def _ordered(found: ValueCounts) -> Floats:
     """Σ|P_i − Q_i| / (m − 1) over cumulative shares; P is constant between present values, so ranges are summed."""
     m = len(found.overall)
-    if m < 2:
+    if m < 2 or not len(found.cls):
         return np.zeros(len(found.size))
     q = np.cumsum(found.overall)
     prefix = np.concatenate([[0.0], np.cumsum(q)])

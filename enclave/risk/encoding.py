@@ -49,15 +49,17 @@ def _as_text(column: Any) -> Any:
 
 
 def value_order(values: Sequence[str | None], declared: tuple[str, ...], name: str) -> Ints:
-    """The rank of each value: as declared, else by number, else by text; null last."""
+    """The rank of each value: its declared place, else by number, else by text; null last.
+
+    A declared value that no row has keeps its place: how far apart the others are is the scale's, not the sample's.
+    """
     if declared:
-        places = {value: i for i, value in enumerate(declared)}
-        missing = sum(value not in places for value in values if value is not None)
+        places: dict[str | None, int] = {value: i for i, value in enumerate(declared)} | {None: len(declared)}
+        missing = sum(value not in places for value in values)
         if missing:
             raise InvalidError(f"sensitive {name}: wanted each value in its order, {missing} are missing")
-        keys: list[tuple[int, float, str]] = [(v is None, float(places.get(v or "", 0)), "") for v in values]
-    else:
-        keys = [(v is None, *_number_or_text(v or "")) for v in values]
+        return np.array([places[value] for value in values], dtype=np.int64)
+    keys = [(v is None, *_number_or_text(v or "")) for v in values]
     ranks: Ints = np.empty(len(values), dtype=np.int64)
     ranks[sorted(range(len(values)), key=lambda i: keys[i])] = np.arange(len(values))
     return ranks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,28 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from enclave.core.errors import InvalidError, NotFoundError
-from enclave.risk.assessment import (
-    Assessment,
-    Journalist,
-    Sizes,
-    attribute_measures,
-    conflicting,
-    journalist,
-    prosecutor,
-    sizes_of,
-)
-from enclave.risk.classes import BaseClasses, Classes, Ints, number, roll_up, wildcard_sizes
-from enclave.risk.config import RiskConfig, check_config, parse_risk_config
+from enclave.risk.assessment import Assessment
+from enclave.risk.blinding import Blinded, blind
+from enclave.risk.classes import BaseClasses, Ints, number
+from enclave.risk.coding import coded_table, parse_zip3
+from enclave.risk.composition import JointRisk, joint_risk
+from enclave.risk.config import Model, RiskConfig, check_config, parse_risk_config
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import code, encode, next_level, value_order
-from enclave.risk.hierarchy import TOP, CodedColumn, code_column
-from enclave.risk.lowering import Lattice
-from enclave.risk.population import PopulationUniqueness, estimate
+from enclave.risk.hierarchy import CodedColumn, code_column
+from enclave.risk.image import image_holds, image_risk
+from enclave.risk.incremental import Standing
+from enclave.risk.local import entropy_of, recode_locally
+from enclave.risk.lowering import Lattice, steered
+from enclave.risk.measuring import Mask, Prepared, complete_rows, measure
+from enclave.risk.recoding import all_rows, general_population, generalised, locally_generalised
 from enclave.risk.search import Found, Node, search
 
 MAX_QIS = 32
-Mask = npt.NDArray[np.bool_]
+_DENSE = 1 << 24  # cells that may be counted in one array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,8 @@ class Anonymised:
     """The table that holds the model. ``kept`` marks the rows of the input that are in ``table``, in their order.
 
     ``node``: the level per quasi-identifier; ``suppressed``: how many rows were left out; ``optimal``: whether no
-    feasible node is better.
+    feasible node is better. With local recoding ``node`` is the coarsest level of each column, and ``passes`` says how
+    many rows stay at which node.
     """
 
     table: Any
@@ -56,14 +55,28 @@ class Anonymised:
     nodes_evaluated: int
     optimal: bool
     kept: Mask
+    passes: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another node: what it costs, and how many rows it leaves out."""
+
+    node: dict[str, int]
+    metric_value: float
+    suppressed: int
 
 
 def load_config(path: Path) -> RiskConfig:
     """``risk.toml`` with the files it names, relative to it; raises ``NotFoundError`` or ``InvalidError``."""
     config = parse_risk_config(_read_text(path), read=lambda name: _read_text(path.parent / name))
-    if config.population.table is None:
-        return config
-    return replace(config, population_table=read_table(path.parent / config.population.table))
+    if config.population.table is not None:
+        config = replace(config, population_table=read_table(path.parent / config.population.table))
+    if config.image is not None and config.image.table is not None:
+        config = replace(config, image_table=read_table(path.parent / config.image.table))
+    if config.image is not None and config.image.public is not None:
+        config = replace(config, public_table=read_table(path.parent / config.image.public))
+    return config
 
 
 def read_table(path: Path) -> Any:
@@ -77,12 +90,78 @@ def read_table(path: Path) -> Any:
     except FileNotFoundError:
         raise NotFoundError(f"{path.name}: wanted a table, got no such file") from None
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
-        raise InvalidError(f"{path.name}: wanted CSV (UTF-8, one header line) or Parquet, got something else") from None
+        raise InvalidError(
+            f"{path.name or path}: wanted CSV (UTF-8, one header line) or Parquet, got something else"
+        ) from None
 
 
 def assess(table: Any, config: RiskConfig) -> Assessment:
     """All measures of ``table`` (Arrow) as it is. Raises ``InvalidError`` for a missing column or an empty table."""
-    return _assess(_prepare(table, check_config(config), hierarchies=False), config)
+    return _assess(table, check_config(config))
+
+
+def _assess(table: Any, config: RiskConfig) -> Assessment:
+    prepared = _prepare(table, config, hierarchies=False)
+    whole = prepared
+    if prepared.present is not None:
+        without = replace(config, nulls="own_category", sensitive=(), model=Model())
+        whole = _prepare(table, without, hierarchies=False)
+    found = measure(prepared, whole, config)
+    if config.image is None or config.subject is None:
+        return found
+    names, subjects = encode(table.column(config.subject))
+    subjects = subjects if prepared.present is None else subjects[prepared.present]
+    of_images = image_risk(
+        table if config.image_table is None else config.image_table,
+        config.image,
+        subject=config.subject,
+        of_table=(names, subjects.astype(np.int64), prepared.of_row),
+        public=config.public_table,
+        k=config.model.k,
+    )
+    return replace(found, image=of_images, holds=found.holds | image_holds(of_images, k=config.model.k))
+
+
+def blinded(table: Any, config: RiskConfig, *, key: bytes) -> Blinded:
+    """What is needed to measure ``table`` and to search for its node again, without its values; forget ``key``."""
+    return blind(table, check_config(config), small_areas=_small_areas(), key=key)
+
+
+def stand(table: Any, config: RiskConfig) -> Standing:
+    """The counts of a certified ``table``, which then tell within milliseconds what appended rows would break."""
+    prepared = _prepare(table, check_config(config), hierarchies=False)
+    if config.subject is None:
+        return Standing(prepared, None, config)
+    values, codes = encode(table.column(config.subject))
+    codes = codes if prepared.present is None else codes[prepared.present]
+    return Standing(prepared, ({value: i for i, value in enumerate(values)}, codes.astype(np.int64)), config)
+
+
+def compose(tables: tuple[Any, ...], config: RiskConfig) -> JointRisk:
+    """Joint classes over releases that one person can see; each counts by the quasi-identifiers that it has.
+
+    Raises ``InvalidError`` without a subject column, which is what the releases are joined by.
+    """
+    check_config(config)
+    if config.subject is None:
+        raise InvalidError("risk: wanted a subject column to join releases by, got none in the settings")
+    numbers: dict[str | None, int] = {}
+    releases = []
+    for table in tables:
+        here = replace(
+            config,
+            nulls="own_category",
+            qis=tuple(qi for qi in config.qis if qi.name in table.column_names),
+            sensitive=(),
+            model=Model(k=config.model.k),
+        )
+        if not here.qis:
+            raise InvalidError("risk: wanted a quasi-identifier in each release, got a release without any")
+        prepared = _prepare(table, here, hierarchies=False)
+        values, codes = encode(table.column(config.subject))
+        mapped = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+        releases.append((mapped[codes], prepared.of_row))
+    return joint_risk(tuple(releases), subject_count=len(numbers), k=config.model.k)
 
 
 def anonymise(table: Any, config: RiskConfig) -> Anonymised:
@@ -91,8 +170,11 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
     Columns at level 0 keep their type, others become text. Raises ``InvalidError`` (code ``not_feasible``) when no
     node is feasible within the suppression limit.
     """
-    prepared = _prepare(table, check_config(config), hierarchies=True)
-    lattice = Lattice(prepared.columns, prepared.base, prepared.sensitive, config.model, row_count=table.num_rows)
+    _check_table(table, check_config(config))
+    coded = coded_table(table, config.qis, small_areas=_small_areas())
+    prepared = _prepare(coded, config, hierarchies=True)
+    model = steered(config)
+    lattice = Lattice(prepared.columns, prepared.base, prepared.sensitive, model, row_count=table.num_rows)
     found = search(lattice.problem())
     if found.node is None or found.metric is None:
         raise InvalidError(
@@ -100,23 +182,53 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
             "raise the suppression limit, lower k, or give coarser hierarchies",
             code="not_feasible",
         )
-    return _apply(prepared, config, lattice, found, node=found.node, metric_value=found.metric)
+    before = _assess(table, config)
+    if config.population_table is not None:
+        people = coded_table(config.population_table, config.qis, small_areas=_small_areas())
+        config = replace(config, population_table=people)
+    if config.model.recoding == "local":
+        locally = _apply_locally(prepared, config, lattice, found, before=before)
+        if locally is not None:
+            return _reached(locally)
+    return _reached(_apply(prepared, config, lattice, found, node=found.node, metric_value=found.metric, before=before))
+
+
+def fewer_left_out(table: Any, config: RiskConfig, found: Anonymised) -> tuple[Alternative, ...]:
+    """The best nodes that leave out at most half of the rows that ``found`` does, a tenth, and none.
+
+    The optimum takes as many rows as the limit allows where that costs less; this says what it would cost to keep them.
+    """
+    prepared = _prepare(coded_table(table, config.qis, small_areas=_small_areas()), config, hierarchies=True)
+    others: dict[Node, Alternative] = {}
+    for limit in dict.fromkeys((found.suppressed // 2, found.suppressed // 10, 0)):
+        model = replace(steered(config), suppression_limit=limit / table.num_rows)
+        lattice = Lattice(prepared.columns, prepared.base, prepared.sensitive, model, row_count=table.num_rows)
+        best = search(lattice.problem())
+        if best.node is None or best.metric is None:
+            break
+        kept = all_rows(prepared, lattice.kept(best.node)[prepared.of_row])
+        levels = {column.name: level for column, level in zip(prepared.columns, best.node, strict=True)}
+        others[best.node] = Alternative(node=levels, metric_value=best.metric, suppressed=int((~kept).sum()))
+    return tuple(others.values())
+
+
+def _reached(found: Anonymised) -> Anonymised:
+    """What the search does not steer by must hold, too; images are not a matter of levels and are only told of."""
+    holds = found.assessment_after.holds
+    missed = sorted(name for name, reached in holds.items() if not reached and not name.startswith("image_"))
+    if missed:
+        raise InvalidError(
+            f"anonymise: wanted a table that holds the model, got one that misses {', '.join(missed)}; "
+            "ask for a larger k, or for less of these",
+            code="not_feasible",
+        )
+    return found
 
 
 # ── reading ─────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    table: Any
-    columns: tuple[CodedColumn, ...]
-    base: BaseClasses
-    of_row: Ints
-    sensitive: tuple[SensitiveCounts, ...]
-    present: Mask | None  # rows that stay when nulls are dropped; None: all
-
-
-def _prepare(table: Any, config: RiskConfig, *, hierarchies: bool) -> _Prepared:
+def _prepare(table: Any, config: RiskConfig, *, hierarchies: bool) -> Prepared:
     _check_table(table, config)
     columns = tuple(
         code(table.column(qi.name), qi.name, hierarchy=qi.hierarchy if hierarchies else None) for qi in config.qis
@@ -124,8 +236,8 @@ def _prepare(table: Any, config: RiskConfig, *, hierarchies: bool) -> _Prepared:
     subjects = _subject_codes(table, config)
     present = None
     if config.nulls == "drop":
-        present = _complete_rows(columns, table.num_rows)
-        columns = tuple(CodedColumn(c.name, c.codes[present], c.maps, c.labels) for c in columns)
+        present = complete_rows(columns, table.num_rows)
+        columns = tuple(replace(column, codes=column.codes[present]) for column in columns)
         subjects = subjects[present]
         if not len(subjects):
             raise InvalidError("risk: wanted rows without nulls in the quasi-identifiers, got none")
@@ -135,7 +247,7 @@ def _prepare(table: Any, config: RiskConfig, *, hierarchies: bool) -> _Prepared:
         _sensitive_counts(table, name=one.name, config=config, of_row=of_row, present=present)
         for one in config.sensitive
     )
-    return _Prepared(table, columns, base, of_row, sensitive, present)
+    return Prepared(table, columns, base, of_row, sensitive, present)
 
 
 def _check_table(table: Any, config: RiskConfig) -> None:
@@ -163,15 +275,6 @@ def _subject_codes(table: Any, config: RiskConfig) -> Ints:
     return codes.astype(np.int64)
 
 
-def _complete_rows(columns: tuple[CodedColumn, ...], rows: int) -> Mask:
-    complete = np.ones(rows, dtype=bool)
-    for column in columns:
-        code = column.null_code()
-        if code is not None:
-            complete &= column.codes != code
-    return complete
-
-
 def _base_classes(
     columns: tuple[CodedColumn, ...], of_row: Ints, count: int, subjects: Ints, *, by_subject: bool
 ) -> BaseClasses:
@@ -181,15 +284,16 @@ def _base_classes(
     if not by_subject:
         rows = np.bincount(of_row, minlength=count).astype(np.int64)
         return BaseClasses(codes, rows, rows, len(subjects))
-    scanned = _query(
-        "select c, count(*) as n, count(distinct s) as u from scanned group by c order by c", c=of_row, s=subjects
-    )
+    rows = np.bincount(of_row, minlength=count).astype(np.int64)
     subject_count = int(subjects.max()) + 1
-    distinct = len(np.unique(subjects))
-    if int(scanned["u"].sum()) == distinct:
-        return BaseClasses(codes, scanned["n"], scanned["u"], distinct)
+    last = np.full(subject_count, -1, dtype=np.int64)
+    last[subjects] = of_row
+    if np.array_equal(last[subjects], of_row):  # each subject in one combination: subjects can be added
+        held = last[last >= 0]
+        return BaseClasses(codes, rows, np.bincount(held, minlength=count).astype(np.int64), len(held))
     pairs = _query("select distinct c, s from scanned order by c, s", c=of_row, s=subjects)
-    return BaseClasses(codes, scanned["n"], scanned["u"], subject_count, pairs["c"], pairs["s"])
+    each = np.bincount(pairs["c"], minlength=count).astype(np.int64)
+    return BaseClasses(codes, rows, each, subject_count, pairs["c"], pairs["s"])
 
 
 def _sensitive_counts(
@@ -199,13 +303,32 @@ def _sensitive_counts(
     values, codes = encode(table.column(name))
     if present is not None:
         codes = codes[present]
-    order = value_order(values, column.order, name)
+    ordered = column.distance == "ordered"
+    order = value_order(values, column.order if ordered else (), name)
+    span = max([len(column.order) if ordered else 0, *(order + 1).tolist()])
     levels: tuple[Ints, ...] = ()
     if column.hierarchy is not None and column.distance == "hierarchical":
         coded = code_column(name, [values[i] for i in np.argsort(order)], codes, hierarchy=column.hierarchy)
         levels = tuple(next_level(coded, level) for level in range(1, coded.height))
-    counted = _query("select c, v, count(*) as n from scanned group by c, v order by c, v", c=of_row, v=order[codes])
-    return SensitiveCounts(name, column.distance, counted["c"], counted["v"], counted["n"], len(values), levels)
+        roots = {row[-1] for row in column.hierarchy.rows} | set(coded.labels[-1])
+        if len(roots) > 1:  # several trees, or a null beside one: they meet in a root above
+            levels = (*levels, np.zeros(len(coded.labels[-1]), dtype=np.int64))
+    counted = _pairs(of_row, order[codes], span)
+    numbers = {value: int(rank) for value, rank in zip(values, order, strict=True)}
+    return SensitiveCounts(
+        name, column.distance, counted["c"], counted["v"], counted["n"], span, levels, numbers=numbers
+    )
+
+
+def _pairs(combination: Ints, value: Ints, value_count: int) -> dict[str, Ints]:
+    """How often each value stands in each combination, sorted by both."""
+    span = (int(combination.max()) + 1) * value_count
+    if span > _DENSE:
+        sql = "select c, v, count(*) as n from scanned group by c, v order by c, v"
+        return _query(sql, c=combination, v=value)
+    counts = np.bincount(combination * value_count + value, minlength=span)
+    present = np.flatnonzero(counts)
+    return {"c": present // value_count, "v": present % value_count, "n": counts[present].astype(np.int64)}
 
 
 def _query(sql: str, **arrays: npt.NDArray[Any]) -> dict[str, Ints]:
@@ -215,134 +338,29 @@ def _query(sql: str, **arrays: npt.NDArray[Any]) -> dict[str, Ints]:
         return {name: np.asarray(column).astype(np.int64) for name, column in db.execute(sql).fetchnumpy().items()}
 
 
-# ── measuring ───────────────────────────────────────────────────────────────
-
-
-def _assess(prepared: _Prepared, config: RiskConfig) -> Assessment:
-    base, columns = prepared.base, prepared.columns
-    classes = roll_up(base, columns, (0,) * len(columns))
-    sizes = sizes_of(classes)
-    wild = wildcard_sizes(base, columns)
-    if config.nulls == "wildcard":
-        sizes = Sizes(wild[_first_of(classes)], classes.subjects, classes.rows)
-    unique = sizes.alike == 1
-    found = _population(prepared, config, classes, sizes)
-    recursive = round(config.model.l.value) if config.model.l else 2
-    diversity, t, b, d = attribute_measures(prepared.sensitive, classes, l=recursive)
-    risk = prosecutor(sizes, k=config.model.k)
-    return Assessment(
-        records=prepared.table.num_rows,
-        subjects=base.subject_count if base.pair_subject is None else len(np.unique(base.pair_subject)),
-        classes=len(classes.rows),
-        k=int(sizes.alike.min()),
-        unique_records=int(classes.rows[unique].sum()),
-        sample_uniqueness=int(sizes.subjects[unique].sum()) / int(sizes.subjects.sum()),
-        prosecutor=risk,
-        journalist=found[0],
-        marketer=risk.average if config.population_table is None else found[0].average,
-        population_uniqueness=found[1],
-        null_semantics=_null_semantics(prepared, classes, wild, config),
-        l=diversity,
-        t=t,
-        beta=b,
-        delta=d,
-        conflicting_subjects=conflicting(base),
-    )
-
-
-def _first_of(classes: Classes) -> Ints:
-    first: Ints = np.zeros(len(classes.rows), dtype=np.int64)
-    first[classes.of[::-1]] = np.arange(len(classes.of))[::-1]
-    return first
-
-
-def _null_semantics(prepared: _Prepared, classes: Classes, wild: Ints, config: RiskConfig) -> dict[str, int | None]:
-    if config.nulls == "drop":
-        again = _prepare(prepared.table, _with_nulls(config, "own_category"), hierarchies=False)
-        kept = roll_up(again.base, again.columns, (0,) * len(again.columns))
-        dropped: int | None = int(classes.subjects.min())
-        return {
-            "own_category": int(kept.subjects.min()),
-            "wildcard": int(wildcard_sizes(again.base, again.columns).min()),
-            "drop": dropped,
-        }
-    complete = _complete_classes(prepared)
-    sizes = classes.subjects[classes.of[complete]]
-    return {
-        "own_category": int(classes.subjects.min()),
-        "wildcard": int(wild.min()),
-        "drop": int(sizes.min()) if len(sizes) else None,
-    }
-
-
-def _complete_classes(prepared: _Prepared) -> Mask:
-    complete = np.ones(len(prepared.base.rows), dtype=bool)
-    for i, column in enumerate(prepared.columns):
-        code = column.null_code()
-        if code is not None:
-            complete &= prepared.base.codes[:, i] != code
-    return complete
-
-
-def _with_nulls(config: RiskConfig, nulls: str) -> RiskConfig:
-    return replace(config, nulls=nulls, sensitive=(), model=replace(config.model, l=None, t=None))
-
-
-def _population(
-    prepared: _Prepared, config: RiskConfig, classes: Classes, sizes: Sizes
-) -> tuple[Journalist, PopulationUniqueness]:
-    table, size = config.population_table, config.population.size
-    if table is not None:
-        counts = _counts_in_population(prepared, config, table)
-        alike = np.maximum(counts[_first_of(classes)], sizes.alike)
-        size = size or int(np.asarray(pc.sum(table.column(config.population.count)).as_py() or 0))
-        found = journalist(sizes, alike)
-    else:
-        found = Journalist()
-    return found, estimate(classes.subjects, population=size) if size else PopulationUniqueness()
-
-
-def _counts_in_population(prepared: _Prepared, config: RiskConfig, table: Any) -> Ints:
-    """How many in the population table have each base combination."""
-    missing = [
-        name for name in (*(q.name for q in config.qis), config.population.count) if name not in table.column_names
-    ]
-    if missing:
-        raise InvalidError(f"population table: wanted the columns {', '.join(missing)}, got a table without them")
-    amounts = np.asarray(pc.cast(table.column(config.population.count), pa.int64()).fill_null(0)).astype(np.int64)
-    coded, radices = [], []
-    for i, qi in enumerate(config.qis):
-        values, codes = encode(table.column(qi.name))
-        places = {value: code for code, value in enumerate(prepared.columns[i].labels[0])}
-        unknown = len(places)
-        translated = np.array([places.get(value, unknown) for value in values], dtype=np.int32)
-        coded.append(np.concatenate([prepared.base.codes[:, i], translated[codes]]))
-        radices.append(unknown + 1)
-    of, count = number(coded, radices, len(coded[0]))
-    combinations = len(prepared.base.rows)
-    totals = np.bincount(of[combinations:], weights=amounts, minlength=count).astype(np.int64)
-    return totals[of[:combinations]]
+def _small_areas() -> frozenset[str]:
+    return parse_zip3(files("enclave.risk").joinpath("zip3.toml").read_text("utf-8"))
 
 
 # ── lowering ────────────────────────────────────────────────────────────────
 
 
 def _apply(
-    prepared: _Prepared, config: RiskConfig, lattice: Lattice, found: Found, *, node: Node, metric_value: float
+    prepared: Prepared,
+    config: RiskConfig,
+    lattice: Lattice,
+    found: Found,
+    *,
+    node: Node,
+    metric_value: float,
+    before: Assessment,
 ) -> Anonymised:
-    classes, bad = lattice.bad(lattice.classes(node))
-    kept = ~bad[classes.of[prepared.of_row]]
-    if prepared.present is not None:
-        all_rows = prepared.present.copy()
-        all_rows[prepared.present] = kept
-        kept = all_rows
-    table = _generalised(prepared, node).filter(pa.array(kept))
-    if table.num_rows == 0:
-        raise InvalidError("anonymise: wanted rows that can be kept, got none", code="not_feasible")
+    kept = all_rows(prepared, lattice.kept(node)[prepared.of_row])
+    table = generalised(prepared, node).filter(pa.array(kept))
     return Anonymised(
         table=table,
-        assessment_before=_assess(_prepare(prepared.table, config, hierarchies=False), config),
-        assessment_after=assess(table, replace(config, population_table=_general_population(config, node))),
+        assessment_before=before,
+        assessment_after=_assess(table, replace(config, population_table=general_population(config, node))),
         node={column.name: level for column, level in zip(prepared.columns, node, strict=True)},
         metric_value=metric_value,
         suppressed=int((~kept).sum()),
@@ -353,39 +371,34 @@ def _apply(
     )
 
 
-def _general_population(config: RiskConfig, node: Node) -> Any:
-    """The population table on the levels of ``node``; a value that its hierarchy lacks stays and matches nobody."""
-    table = config.population_table
-    if table is None:
+def _apply_locally(
+    prepared: Prepared, config: RiskConfig, lattice: Lattice, found: Found, *, before: Assessment
+) -> Anonymised | None:
+    """The table by local recoding, or None when one node for all is as good or the parts do not hold together."""
+    base, columns = prepared.base, prepared.columns
+    local = recode_locally(columns, base, prepared.sensitive, steered(config), row_count=prepared.table.num_rows)
+    one_node = np.where(lattice.kept(found.node or ())[:, None], np.array(found.node, dtype=np.int16), np.int16(-1))
+    if local is None or local.cost >= entropy_of(columns, base, one_node):
         return None
-    for qi, level in zip(config.qis, node, strict=True):
-        if level == 0:
-            continue
-        values, codes = encode(table.column(qi.name))
-        if qi.hierarchy is None:
-            labels = [TOP] * len(values)
-        else:
-            known = {row[0]: row[level] for row in qi.hierarchy.rows}
-            labels = [known.get(value or "", value or "") for value in values]
-        general = pa.array(labels, type=pa.string()).take(pa.array(codes))
-        table = table.set_column(table.column_names.index(qi.name), qi.name, general)
-    return table
-
-
-def _generalised(prepared: _Prepared, node: Node) -> Any:
-    table = prepared.table
-    for column, level in zip(prepared.columns, node, strict=True):
-        if level == 0:
-            continue
-        codes = column.maps[level][column.codes]
-        if prepared.present is not None:  # rows that are dropped anyway get the first label
-            whole = np.zeros(table.num_rows, dtype=np.int32)
-            whole[prepared.present] = codes
-            codes = whole
-        labels = pa.array(column.labels[level], type=pa.string())
-        values = labels.take(pa.array(codes))
-        table = table.set_column(table.column_names.index(column.name), column.name, values)
-    return table
+    kept = all_rows(prepared, local.kept[prepared.of_row])
+    table = locally_generalised(prepared, local.levels).filter(pa.array(kept))
+    after = _assess(table, replace(config, population_table=None))
+    if not all(after.holds[name] for name in ("k", "l", "t", "beta", "delta") if name in after.holds):
+        return None
+    names = [column.name for column in columns]
+    return Anonymised(
+        table=table,
+        assessment_before=before,
+        assessment_after=after,
+        node=dict(zip(names, local.levels.max(axis=0).tolist(), strict=True)),
+        metric_value=local.cost,
+        suppressed=int((~kept).sum()),
+        nodes_total=found.nodes_total,
+        nodes_evaluated=found.nodes_evaluated + local.nodes_evaluated,
+        optimal=False,
+        kept=kept,
+        passes=tuple({"node": dict(zip(names, one.node, strict=True)), "rows": one.rows} for one in local.passes),
+    )
 
 
 def _read_text(path: Path) -> str:

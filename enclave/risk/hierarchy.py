@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -55,13 +56,17 @@ def make_hierarchy(rows: Iterable[Sequence[str]], *, name: str) -> Hierarchy:
 class CodedColumn:
     """A column as integers: ``codes`` per row, and for each level the map from base code to level code and its labels.
 
-    A null has a code of its own at each level but the last one when that holds a single value.
+    ``covered``: per level and base code, how many of the ``leaves`` (values of the hierarchy, or without one of the
+    column) the cell then could stand for. A null has a code of its own at each level but the last one when that holds a
+    single value.
     """
 
     name: str
     codes: Codes
     maps: tuple[Codes, ...]
     labels: tuple[tuple[str | None, ...], ...]
+    covered: tuple[Codes, ...]
+    leaves: int
 
     @property
     def height(self) -> int:
@@ -81,20 +86,21 @@ def code_column(name: str, values: Sequence[str | None], codes: Codes, *, hierar
     """
     rows = _rows_by_value(name, values, hierarchy)
     height = len(next(iter(rows.values()))) if rows else 2
-    maps, labels = [], []
+    domain = list(rows.values() if hierarchy is None else hierarchy.rows)
+    unplaced = None in values and None not in rows
+    maps, labels, covered = [], [], []
     for level in range(height):
-        names: dict[str | None, int] = {}
-        single = level == height - 1 and len({row[level] for row in rows.values()}) <= 1
+        single = level == height - 1 and height > 1 and len({row[level] for row in rows.values()}) <= 1
         top = next(iter(rows.values()))[level] if rows else TOP
-        mapped = [
-            names.setdefault(
-                rows[value][level] if value in rows else (top if single and height > 1 else None), len(names)
-            )
-            for value in values
-        ]
-        maps.append(np.array(mapped, dtype=np.int32))
-        labels.append(tuple(names))
-    return CodedColumn(name, codes, tuple(maps), tuple(labels))
+        of_null = top if single else None
+        named = [rows[value][level] if value in rows else of_null for value in values]
+        numbers: dict[str | None, int] = {}
+        maps.append(np.array([numbers.setdefault(one, len(numbers)) for one in named], dtype=np.int32))
+        labels.append(tuple(numbers))
+        under: Counter[str | None] = Counter(row[level] for row in domain)
+        under[of_null] += unplaced
+        covered.append(np.array([under[one] for one in named], dtype=np.int32))
+    return CodedColumn(name, codes, tuple(maps), tuple(labels), tuple(covered), len(domain) + unplaced)
 
 
 def _rows_by_value(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from enclave.risk.classes import BaseClasses, Classes, roll_up
-from enclave.risk.config import LDiversity, Model
+from enclave.risk.assessment import TOLERANCE
+from enclave.risk.classes import BaseClasses, Classes, Ints, roll_up
+from enclave.risk.config import LDiversity, Model, RiskConfig
+from enclave.risk.context import likeliest_attack
 from enclave.risk.diversity import (
+    Floats,
     SensitiveCounts,
     ValueCounts,
+    beta,
     closeness,
+    delta,
     distinct_l,
+    enhanced_beta,
     entropy_l,
     recursive_c,
     value_counts,
@@ -42,17 +49,20 @@ class Lattice:
         self._model = model
         dropped = row_count - base.row_count  # rows that a declared null semantics took out already
         self._room = math.floor(model.suppression_limit * row_count + 1e-9) - dropped
+        on_shares = any(one is not None for one in (model.t, model.beta, model.delta))
+        self._on_shares = on_shares and bool(sensitive)
         self._column_costs = self._entropy_costs()
+        self._measured: dict[Node, float] = {}
 
     def problem(self) -> Problem:
         model = self._model
-        monotone = model.t is None and (model.l is None or model.l.kind == "distinct")
+        counted = model.average is None and (model.l is None or model.l.kind == "distinct") and not self._on_shares
         return Problem(
             heights=tuple(column.height for column in self._columns),
-            feasible=lambda node: self.suppressed_rows(self.bad(self.classes(node))) <= self._room,
+            feasible=self._feasible,
             metric=self.metric,
             column_costs=self._column_costs if model.metric == "entropy" else None,
-            monotone=monotone,
+            monotone=counted or self._room <= 0,  # where none is left out, no measure gets worse when classes merge
         )
 
     def classes(self, node: Node) -> Classes:
@@ -62,46 +72,83 @@ class Lattice:
         """The classes, and which of them may not be released."""
         model = self._model
         bad = classes.subjects < model.k
-        for one in self._sensitive:
-            if model.l is None and model.t is None:
-                break
-            found = value_counts(one, classes.of, len(classes.rows))
-            if model.l is not None:
-                bad |= _not_diverse(found, model.l)
-            if model.t is not None:
-                bad |= closeness(found, one) > model.t + 1e-12
+        if model.l is not None or self._on_shares:
+            for one in self._sensitive:
+                bad |= discloses(value_counts(one, classes.of, len(classes.rows)), one, model)
         return classes, bad
 
-    @staticmethod
-    def suppressed_rows(found: tuple[Classes, Mask]) -> int:
-        classes, bad = found
-        return int(classes.rows[bad].sum())
+    def released(self, node: Node) -> tuple[Classes, Mask]:
+        """As ``bad`` at the node, but what is released holds the model by itself.
+
+        Leaving classes out shifts the distribution that t, β and δ compare with, so more may have to go; and the
+        smallest of those that are left go until the average risk is low enough.
+        """
+        classes, bad = self.bad(self.classes(node))
+        while self._on_shares and bad.any() and self._fits(classes, bad):
+            also = self._bad_beside_the_rest(classes, bad)
+            if not also.any():
+                break
+            bad = bad | also
+        if self._model.average is not None:
+            bad = bad | _smallest_until(classes, bad, average=self._model.average)
+        return classes, bad
+
+    def kept(self, node: Node) -> Mask:
+        """Per base combination, whether it is released at the node."""
+        classes, bad = self.released(node)
+        return ~bad[classes.of]
+
+    def _bad_beside_the_rest(self, classes: Classes, bad: Mask) -> Mask:
+        also: Mask = np.zeros(len(bad), dtype=bool)
+        kept = ~bad[classes.of]
+        for one in self._sensitive:
+            stays = kept[one.combination]
+            left = replace(one, combination=one.combination[stays], value=one.value[stays], count=one.count[stays])
+            found = value_counts(left, classes.of, len(classes.rows))
+            also |= discloses(found, left, self._model) & ~bad
+        return also
+
+    def _feasible(self, node: Node) -> bool:
+        classes, bad = self.released(node)
+        fits = self._fits(classes, bad)
+        if fits and self._model.metric != "entropy":
+            self._measured[node] = self._cost(node, classes, bad)
+        return fits
+
+    def _fits(self, classes: Classes, bad: Mask) -> bool:
+        """Whether no more rows than allowed are left out, and some are kept."""
+        return not bad.all() and int(classes.rows[bad].sum()) <= self._room
 
     def metric(self, node: Node) -> float:
         """What the node costs, by the model's metric."""
-        kind = self._model.metric
-        if kind == "entropy":
+        if self._model.metric == "entropy":
             return math.fsum(costs[level] for costs, level in zip(self._column_costs, node, strict=True))
-        classes, bad = self.bad(self.classes(node))
-        total = self._base.row_count
+        if node not in self._measured:
+            self._measured[node] = self._cost(node, *self.released(node))
+        return self._measured[node]
+
+    def _cost(self, node: Node, classes: Classes, bad: Mask) -> float:
+        kind, total = self._model.metric, self._base.row_count
         lost = int(classes.rows[bad].sum())
         kept = classes.rows[~bad]
         if kind == "discernibility":
             return float((kept.astype(np.float64) ** 2).sum() + float(lost) * total)
         if kind == "average_class_size":
             return total / max(len(kept) + (lost > 0), 1)
-        return self._loss(node, lost, total)
+        return self._loss(node, ~bad[classes.of])
 
-    def _loss(self, node: Node, lost: int, total: int) -> float:
-        """Share of its column's values that a cell could stand for, on average; a suppressed cell counts 1."""
-        shares = 0.0
+    def _loss(self, node: Node, kept: Mask) -> float:
+        """Iyengar (2002): the share of its hierarchy's other values that a cell could stand for, on average.
+
+        A cell of a row that is left out counts 1.
+        """
+        rows = np.where(kept, self._base.rows, 0)
+        total = self._base.row_count
+        cost = float(total - int(rows.sum())) * len(node)
         for i, (column, level) in enumerate(zip(self._columns, node, strict=True)):
-            leaves = len(column.labels[0])
-            covered = np.bincount(column.maps[level], minlength=len(column.labels[level]))[column.maps[level]]
-            per_value = (covered - 1) / max(leaves - 1, 1)
-            shares += float((per_value[self._base.codes[:, i]] * self._base.rows).sum()) / total
-        share_lost = lost / total
-        return shares / len(node) * (1 - share_lost) + share_lost
+            per_value = (column.covered[level] - 1) / max(column.leaves - 1, 1)
+            cost += float((per_value[self._base.codes[:, i]] * rows).sum())
+        return cost / total / len(node)
 
     def _entropy_costs(self) -> tuple[tuple[float, ...], ...]:
         """Σ over cells of −log2(count(v) / count(generalised v)): per column and level, over all rows.
@@ -113,12 +160,55 @@ class Lattice:
     def _column_entropy(self, i: int) -> tuple[float, ...]:
         column, base = self._columns[i], self._base
         counts = np.bincount(base.codes[:, i], weights=base.rows, minlength=len(column.labels[0]))
-        costs = []
-        for mapped in column.maps:
-            general = np.bincount(mapped, weights=counts)[mapped]
-            seen = counts > 0
-            costs.append(math.fsum((-counts[seen] * np.log2(counts[seen] / general[seen])).tolist()))
-        return tuple(costs)
+        per_value = column_entropy(column, base.codes[:, i], base.rows)
+        return tuple(math.fsum((costs * counts).tolist()) for costs in per_value)
+
+
+def column_entropy(column: CodedColumn, codes: npt.NDArray[np.int32], rows: Ints) -> Floats:
+    """−log2(count(v) / count(generalised v)) per level and base value; 0 for values that no row has."""
+    counts = np.bincount(codes, weights=rows, minlength=len(column.labels[0]))
+    seen = counts > 0
+    costs = np.zeros((column.height, len(counts)))
+    for level, mapped in enumerate(column.maps):
+        general = np.bincount(mapped, weights=counts)[mapped]
+        costs[level, seen] = -np.log2(counts[seen] / general[seen])
+    return costs
+
+
+def steered(config: RiskConfig) -> Model:
+    """The model as the search steers by it: the average risk is as low as the context asks, too."""
+    model, threshold, chance = config.model, config.context.threshold, likeliest_attack(config.context)
+    bounds = [] if model.average is None else [model.average]
+    if threshold is not None and chance:
+        bounds.append(threshold / chance)
+    smallest = model.k if model.average is None else max(model.k, model.floor)
+    return replace(model, k=smallest, average=min(bounds, default=None))
+
+
+def _smallest_until(classes: Classes, bad: Mask, *, average: float) -> Mask:
+    """The fewest classes that have to go so that the others have at most this average risk, the smallest first."""
+    kept = np.flatnonzero(~bad)
+    ranked = kept[np.argsort(classes.subjects[kept], kind="stable")]
+    gone = np.concatenate([[0], np.cumsum(classes.subjects[ranked])])
+    left = gone[-1] - gone
+    enough = (len(ranked) - np.arange(len(ranked) + 1)) <= average * left + TOLERANCE * left
+    also: Mask = np.zeros(len(bad), dtype=bool)
+    also[ranked[: int(np.argmax(enough))]] = True
+    return also
+
+
+def discloses(found: ValueCounts, counts: SensitiveCounts, model: Model) -> Mask:
+    bad = np.zeros(len(found.size), dtype=bool)
+    if model.l is not None:
+        bad |= _not_diverse(found, model.l)
+    if model.t is not None:
+        bad |= closeness(found, counts) > model.t + TOLERANCE
+    if model.beta is not None:
+        gain = enhanced_beta(found) if model.beta.kind == "enhanced" else beta(found)
+        bad |= gain > model.beta.value + TOLERANCE
+    if model.delta is not None:
+        bad |= delta(found) > model.delta + TOLERANCE
+    return bad
 
 
 def _not_diverse(found: ValueCounts, wanted: LDiversity) -> Mask:

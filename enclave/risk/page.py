@@ -33,18 +33,65 @@ def assessment_page(found: Assessment, *, k: int) -> str:
         ("Journalist risk, average", found.journalist.average),
         ("Marketer risk", found.marketer),
     ]
-    population = found.population_uniqueness
-    rows += [
-        ("Population uniqueness, Pitman", population.pitman),
-        ("Population uniqueness, Zayatz", population.zayatz),
-    ]
+    rows += _estimated(found)
     rows += [(f"k when null is read as {name}", value) for name, value in found.null_semantics.items()]
-    columns = [(name, (one.distinct, one.entropy, one.recursive_c, found.t[name])) for name, one in found.l.items()]
+    measures = (found.t, found.delta, found.beta, found.enhanced_beta)
+    columns = [
+        (
+            name,
+            (one.distinct, one.entropy, one.recursive_c, *(by[name] for by in measures)),
+        )
+        for name, one in found.l.items()
+    ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Re-identification risk</title>'
         f"<style>{_STYLE}</style></head><body><h1>Re-identification risk</h1>"
-        f"<p>The table <strong>{verdict}</strong> k = {k}.</p>{_table(rows)}{_sensitive(columns)}</body></html>\n"
+        f"<p>The table <strong>{verdict}</strong> k = {k}.</p>{_notes(found)}"
+        f"{_table(rows)}{_sensitive(columns)}{_images(found)}"
+        "</body></html>\n"
     )
+
+
+def _estimated(found: Assessment) -> list[tuple[str, float | None]]:
+    population, strict = found.population_uniqueness, found.strict_average
+    return [
+        ("Strict average risk", None if strict is None else strict.average),
+        ("Risk in context, average", found.context.average),
+        ("Risk in context, highest", found.context.max),
+        ("Smallest class in the population table (k-map)", found.journalist.k_map),
+        ("Share of a population class that is in the table, highest", found.presence.max),
+        ("Population uniqueness, Pitman", population.pitman),
+        ("Population uniqueness, Zayatz", population.zayatz),
+        ("Population uniqueness, SNB", population.snb),
+        ("Population uniqueness, by Dankar's rule", population.dankar),
+        ("Individual risk (Benedetti, Franconi), highest", found.individual.max),
+        ("Subjects expected to be found by it", found.individual.expected),
+    ]
+
+
+def _images(found: Assessment) -> str:
+    image = found.image
+    if image is None:
+        return ""
+    alike = {
+        "Acquisition fingerprint": image.fingerprint,
+        "Fingerprint with the quasi-identifiers": image.with_table,
+        "Number of studies": image.study_count,
+        "Days between studies": image.study_intervals,
+    }
+    rows: list[tuple[str, float | None]] = [("Images", image.images), ("Subjects with images", image.subjects)]
+    for name, one in alike.items():
+        rows.append((f"{name}: smallest class", None if one is None else one.k))
+        rows.append((f"{name}: subjects like nobody else", None if one is None else one.unique_subjects))
+    rows.append(("Share of images known to show no face", None if image.faces is None else image.faces.coverage))
+    rows.append(("Subjects linked to public copies", None if image.linkage is None else image.linkage.subjects))
+    return f"<h2>Images</h2>{_table(rows)}"
+
+
+def _notes(found: Assessment) -> str:
+    parts = [f"{name} {'holds' if holds else 'does not hold'}" for name, holds in found.holds.items()]
+    parts += [flag.replace("_", " ") for flag in found.flags]
+    return "<ul>" + "".join(f"<li>{escape(part)}</li>" for part in parts) + "</ul>"
 
 
 def _table(rows: list[tuple[str, float | None]]) -> str:
@@ -54,7 +101,8 @@ def _table(rows: list[tuple[str, float | None]]) -> str:
 def _sensitive(columns: Sequence[tuple[str, tuple[float | None, ...]]]) -> str:
     if not columns:
         return ""
-    head = "<tr><th>Column</th><th>distinct l</th><th>entropy l</th><th>recursive c</th><th>t</th></tr>"
+    head = "<tr><th>Column</th><th>distinct l</th><th>entropy l</th><th>recursive c</th><th>t</th>"
+    head += "<th>delta</th><th>basic beta</th><th>enhanced beta</th></tr>"
     body = "".join(
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{_spell(value)}</td>' for value in values)}</tr>"
         for name, values in columns

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +72,14 @@ def _log_choose(a: int, b: int) -> float:
 def estimate_pitman(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
     """Hoshino (2001): maximum likelihood of Pitman's (θ, α) by Newton, then Γ(θ+1)/Γ(θ+α)·N^α uniques."""
     values, counts = np.unique(sizes, return_counts=True)
-    start = _start(sizes, values, counts)
-    if start is None:
+    n, u, once = int(sizes.sum()), len(sizes), int(counts[values == 1].sum())
+    if once == 0 or u < 2 or u == n:
         return None
-    found = _newton(_Likelihood(int(sizes.sum()), len(sizes), values, counts), *start)
+    likelihood = _Likelihood(n, u, values, counts)
+    found = _newton(likelihood, *_start(n, u, once, int(counts[values == 2].sum())))
+    if found is None:  # the steps left the model's range: look for the top along a profile, which cannot
+        ridge = likelihood.top_of_profile()
+        found = None if ridge is None else _newton(likelihood, *ridge)
     if found is None:
         return None
     theta, alpha = found
@@ -82,17 +87,12 @@ def estimate_pitman(sizes: npt.NDArray[np.int64], *, population: int) -> float |
     return share if 0 <= share <= 1 else None
 
 
-def _start(
-    sizes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> tuple[float, float] | None:
-    n, u = int(sizes.sum()), len(sizes)
-    once, twice = int(counts[values == 1].sum()), int(counts[values == 2].sum())
-    if once == 0 or twice == 0 or u < 2 or u == n:
-        return None
-    c = once * (once - 1) / twice
+def _start(n: int, u: int, once: int, twice: int) -> tuple[float, float]:
+    """Hoshino's first guess, or the middle where it is none."""
+    c = once * (once - 1) / twice if twice else 0.0
     below = 2 * once * u + once * c - n * c
-    if below == 0:
-        return None
+    if twice == 0 or below == 0:
+        return float(u), 0.5
     theta = (n * u * c - once * (n - 1) * (2 * u + c)) / below
     alpha = (theta * (once - n) + (n - 1) * once) / (n * u)
     return (theta, alpha) if theta > 0 and 0 < alpha < 1 else (float(u), 0.5)
@@ -102,6 +102,7 @@ class _Likelihood:
     """Gradient and Hessian of the log-likelihood of Pitman's sampling formula."""
 
     def __init__(self, n: int, u: int, values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        self._n, self._u = n, u
         self._i = np.arange(1, u, dtype=np.float64)
         self._j = np.arange(1, n, dtype=np.float64)
         # Σ over classes of Σ_{m=1}^{size−1} f(m − α) = Σ_m (classes larger than m)·f(m − α)
@@ -123,6 +124,38 @@ class _Likelihood:
             float(-(self._i**2 * second).sum()) - down,
         )
 
+    def top_of_profile(self) -> tuple[float, float] | None:
+        """(θ, α) where the likelihood that θ leaves for each α is highest; None when that is at an end of α."""
+
+        def slope(alpha: float) -> float:
+            theta = self._best_theta(alpha)
+            by_theta, by_j = _digamma(theta / alpha + 1), _digamma(theta / alpha + self._u)
+            up = (self._u - 1) / alpha - theta / alpha**2 * (by_j - by_theta)  # Σ i/(θ + iα)
+            return up - float((self._larger / (self._m - alpha)).sum())
+
+        steps = [1e-4, 1e-3, *(i / 40 for i in range(1, 40)), 0.999]
+        for low, high in pairwise(steps):
+            if slope(low) > 0 >= slope(high):
+                alpha = _bisect(slope, low, high)
+                return self._best_theta(alpha), alpha
+        return None
+
+    def _best_theta(self, alpha: float) -> float:
+        """Where Σ 1/(θ + iα) over classes meets Σ 1/(θ + j) over subjects: the first falls from above."""
+
+        def slope(log_above: float) -> float:
+            theta = math.exp(log_above) - alpha
+            of_classes = (_digamma(theta / alpha + self._u) - _digamma(theta / alpha + 1)) / alpha
+            return of_classes - (_digamma(theta + self._n) - _digamma(theta + 1))
+
+        return math.exp(_bisect(slope, -30.0, 40.0)) - alpha
+
+
+def _digamma(x: float) -> float:
+    from scipy.special import digamma  # takes a third of a second to import, and few tables need it
+
+    return float(digamma(x))
+
 
 def _newton(likelihood: _Likelihood, theta: float, alpha: float) -> tuple[float, float] | None:
     for _ in range(200):
@@ -133,13 +166,13 @@ def _newton(likelihood: _Likelihood, theta: float, alpha: float) -> tuple[float,
             return None
         step_t, step_a = (slope_t * aa - slope_a * ta) / det, (slope_a * tt - slope_t * ta) / det
         damping = 1.0
-        while not (theta - damping * step_t > 0 and 0 < alpha - damping * step_a < 1):
+        while not 0 < alpha - damping * step_a < 1 or theta + alpha <= damping * (step_t + step_a):
             damping /= 2
             if damping < 1e-6:
                 return None
         theta, alpha = theta - damping * step_t, alpha - damping * step_a
-        if abs(step_t) <= 1e-10 * theta and abs(step_a) <= 1e-12:
-            return theta, alpha
+        if abs(step_t) <= 1e-10 * (theta + alpha) and abs(step_a) <= 1e-12:
+            return (theta, alpha) if tt < 0 < det else None  # a top, not a saddle
     return None
 
 

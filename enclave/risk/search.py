@@ -1,8 +1,8 @@
 """Optimal full-domain generalisation: which level for each column, so that little is lost and the model holds. Pure.
 
-Feasibility of k and distinct l can only improve upwards (classes merge), so one infeasible node excludes all below
-it, and where the metric only grows upwards a feasible node excludes all that rank after it. Where neither holds
-every node that could be better is evaluated before one is called optimal.
+Feasibility of k and distinct l can only improve upwards (classes merge), and that of every measure where no row may be
+left out, so one infeasible node excludes all below it, and where the metric only grows upwards a feasible node excludes
+all that rank after it. Where neither holds every node that could be better is evaluated before one is called optimal.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ class _Lattice:
     def _by_value(self) -> Found:
         """Every feasible node's metric: for metrics that may fall upwards."""
         feasible = [i for i in reversed(range(len(self._nodes))) if self._alive[i] and self._is_feasible(i)]
-        values = [(self._problem.metric(self._node(i)), int(self._nodes[i].sum()), self._node(i), i) for i in feasible]
-        if not values:
+        if not feasible:
             return self._found(None, None)
-        value, _, _, best = min(values)
+        values = np.array([self._problem.metric(self._node(i)) for i in feasible])
+        ranked = zip(_without_rounding(values).tolist(), values.tolist(), feasible, strict=True)
+        _, value, best = min(ranked, key=lambda one: (one[0], int(self._nodes[one[2]].sum()), one[2]))
         return self._found(best, value)
 
     def _is_feasible(self, index: int) -> bool:
@@ -149,7 +150,7 @@ class _Lattice:
 
     def _order(self, costs: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         columns = [self._nodes[:, i] for i in reversed(range(self._nodes.shape[1]))]
-        return np.lexsort((*columns, self._nodes.sum(axis=1), costs))
+        return np.lexsort((*columns, self._nodes.sum(axis=1), _without_rounding(costs)))
 
     def _node(self, index: int) -> Node:
         return tuple(int(level) for level in self._nodes[index])
@@ -157,6 +158,16 @@ class _Lattice:
     def _found(self, index: int | None, metric: float | None) -> Found:
         node = None if index is None else self._node(index)
         return Found(node, metric, len(self._nodes), len(self._known), optimal=node is not None)
+
+
+def _without_rounding(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """A rank per cost; those that differ by no more than sums in another order do have the same."""
+    order = np.argsort(costs, kind="stable")
+    ranked = costs[order]
+    steps = np.diff(ranked) > 1e-12 * np.maximum(np.abs(ranked[1:]), 1.0)
+    ranks = np.empty(len(costs), dtype=np.int64)
+    ranks[order] = np.concatenate([[0], np.cumsum(steps)])
+    return ranks
 
 
 def _descend(problem: Problem, total: int) -> Found:

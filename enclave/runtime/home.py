@@ -51,7 +51,7 @@ class Home:
         if len(os.fsencode(direct)) <= 40:
             return direct
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path("/tmp") / f"enclave-{os.getuid()}-{digest}"  # noqa: S108 - owner and mode are checked by ensure_run_dir
+        return Path("/tmp") / f"enclave-{os.getuid()}-{digest}"  # noqa: S108 - owner and mode are checked by ensure_private_dir
 
     def socket(self, name: str) -> Path:
         """The socket of one daemon (``auditd``, ``brokerd`` …)."""
@@ -113,6 +113,12 @@ def daemon_uids(home: Home) -> frozenset[int]:
     if own == 0:
         uids.add(_launcher_base_uid(home))
     return frozenset(uids)
+
+
+def door_uid(home: Home) -> int | None:
+    """The uid of taps and gates where it is theirs alone, as under a launcher that root started; else None."""
+    base = _launcher_base_uid(home)
+    return None if base == os.getuid() else base
 
 
 def _launcher_base_uid(home: Home) -> int:

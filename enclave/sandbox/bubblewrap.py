@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from enclave.sandbox.runtime_mounts import Runtime, library_path, under_usr
 
@@ -41,17 +40,19 @@ class SandboxSpec:
     """One sandbox: program, environment, what is mounted. Everything that is not named is absent.
 
     ``program`` is a script and its words, or ``-m`` and a module; ``limits`` are rlimits as ``NAME=VALUE``.
-    ``files`` are copied from open descriptors to read-only files at their targets.
+    ``env`` is the folder whose packages the interpreter finds. ``files`` are copied from open descriptors to read-only
+    files at their targets. ``devices`` are nodes of the host's ``/dev``; each must be there.
     """
 
     program: tuple[str, ...]
     environment: dict[str, str]
-    env: Literal["kernel", "host"]
+    env: Path
     limits: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
     binds: tuple[Bind, ...] = ()
     files: tuple[tuple[int, str], ...] = ()
+    devices: tuple[str, ...] = ()
     cwd: str = "/"
     tmp_mb: int = 256
     shm_mb: int = 64
@@ -118,19 +119,20 @@ def _etc(runtime: Runtime) -> list[str]:
 def _devices(spec: SandboxSpec) -> list[str]:
     """``/dev`` is made read-only after ``/dev/shm`` got its size; bwrap's defaults are half the memory each."""
     shm = ["--perms", "1777", "--size", str(spec.shm_mb * _MIB), "--tmpfs", "/dev/shm"]  # noqa: S108 - in the sandbox
-    return ["--proc", "/proc", "--dev", "/dev", *shm, "--remount-ro", "/dev"]
+    own = [word for one in spec.devices for word in ("--dev-bind", one, one)]
+    return ["--proc", "/proc", "--dev", "/dev", *own, *shm, "--remount-ro", "/dev"]
 
 
 def _runtime(spec: SandboxSpec, runtime: Runtime) -> list[str]:
-    env = runtime.kernel_env if spec.env == "kernel" else runtime.host_env
     words = ["--perms", "0755", "--dir", INNER]
     if not under_usr(runtime.base):
         words += ["--ro-bind", str(runtime.base), f"{INNER}/python"]
     for part in ("lib", "share", "etc"):
-        words += ["--ro-bind-try", str(env / part), f"{INNER}/env/{part}"]
+        words += ["--ro-bind-try", str(spec.env / part), f"{INNER}/env/{part}"]
     words += ["--ro-bind", str(runtime.etc / "pyvenv.cfg"), f"{INNER}/env/pyvenv.cfg"]
     words += ["--symlink", runtime.inner_python, INNER_PYTHON]
     words += ["--ro-bind", str(runtime.packages["enclave"] / "sandbox" / "inside"), INSIDE]
+    words += ["--ro-bind", str(runtime.packages["enclave"] / "sandbox" / "profiles"), f"{INNER}/profiles"]
     for name in spec.packages:
         words += ["--ro-bind", str(runtime.packages[name]), f"{INNER}/src/{name}"]
     return words

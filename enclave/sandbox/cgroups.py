@@ -1,8 +1,12 @@
-"""Limits that hold for a whole sandbox: cgroup v2 when delegated, else v1, else none (then rlimits per process)."""
+"""Limits that hold for a whole sandbox: cgroup v2 when delegated, else v1, else none (then rlimits per process).
+
+Source: Linux, Documentation/admin-guide/cgroup-v2.rst ("Delegation", "No Internal Process Constraint").
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from typing import Literal
 
 Backend = Literal["cgroup2", "cgroup1", "rlimits"]
 _ROOT = Path("/sys/fs/cgroup")
+_CONTROLLERS = "+memory +pids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Group:
         for folder in self.folders:
             for pid in pids:
                 with contextlib.suppress(OSError):
-                    (folder / "cgroup.procs").write_text(str(pid), "ascii")
+                    _write(folder / "cgroup.procs", str(pid))
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel had to end something in here because of the memory limit."""
@@ -67,13 +72,17 @@ class Cgroups:
 
     def _limit(self, folders: list[Path], memory_bytes: int, processes: int) -> None:
         if self.backend == "cgroup2":
-            (folders[0] / "memory.max").write_text(str(memory_bytes), "ascii")
-            (folders[0] / "pids.max").write_text(str(processes), "ascii")
+            _write(folders[0] / "memory.max", str(memory_bytes))
+            _write(folders[0] / "pids.max", str(processes))
             with contextlib.suppress(OSError):
-                (folders[0] / "memory.swap.max").write_text("0", "ascii")
+                _write(folders[0] / "memory.swap.max", "0")
+            with contextlib.suppress(OSError):
+                _write(
+                    folders[0] / "memory.oom.group", "1"
+                )  # a kernel without its children, or the reverse, is no kernel
         elif self.backend == "cgroup1":
-            (folders[0] / "memory.limit_in_bytes").write_text(str(memory_bytes), "ascii")
-            (folders[1] / "pids.max").write_text(str(processes), "ascii")
+            _write(folders[0] / "memory.limit_in_bytes", str(memory_bytes))
+            _write(folders[1] / "pids.max", str(processes))
 
 
 def detect() -> Cgroups:
@@ -96,11 +105,34 @@ def _version_2() -> Cgroups | None:
     parent = base / "enclave-sandboxes"
     try:
         parent.mkdir(exist_ok=True)
-        for folder in (base, parent):
-            (folder / "cgroup.subtree_control").write_text("+memory +pids", "ascii")
+        _give_controllers(base)
+        _write(parent / "cgroup.subtree_control", _CONTROLLERS)
     except OSError:
         return None
     return Cgroups("cgroup2", (parent,))
+
+
+def _give_controllers(base: Path) -> None:
+    """Lets groups below ``base`` have limits.
+
+    A group with processes of its own may not, so those go to a group beside the sandboxes first: a service that
+    was delegated its group (systemd, ``Delegate=``) stands in it itself.
+    """
+    try:
+        _write(base / "cgroup.subtree_control", _CONTROLLERS)
+    except OSError as fault:
+        if fault.errno != errno.EBUSY:
+            raise
+        own = base / "enclave-launcher"
+        own.mkdir(exist_ok=True)
+        for pid in (base / "cgroup.procs").read_text("ascii").split():
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                _write(own / "cgroup.procs", pid)
+        _write(base / "cgroup.subtree_control", _CONTROLLERS)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "ascii")
 
 
 def _version_1() -> Cgroups | None:

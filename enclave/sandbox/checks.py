@@ -66,7 +66,7 @@ class Checks:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "OMP_NUM_THREADS": "2",
             },
-            env="host",
+            env=self.shop.places.runtime.host_env,
             packages=("enclave", "enclave_kernel"),
             files=tuple((fd, f"/check/{place}") for place, fd in enumerate(descriptors)),
             cwd="/tmp",  # noqa: S108 - in the sandbox

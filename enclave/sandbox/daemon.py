@@ -23,21 +23,27 @@ from enclave.runtime.home import daemon_uids, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.sandbox import cgroups
 from enclave.sandbox.checks import Checks
+from enclave.sandbox.code_folders import CodeFolders
 from enclave.sandbox.debts import Debts
+from enclave.sandbox.display_budgets import DisplayBudgets
+from enclave.sandbox.kernel_process import new_tap
 from enclave.sandbox.kernels import Kernels
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir, short
 from enclave.sandbox.runtime_mounts import Runtime, release
 from enclave.sandbox.sandboxed import Births
 from enclave.sandbox.servers import Servers
+from enclave.sandbox.set_store import PackageSets
 from enclave.sandbox.settings import LauncherSettings
+from enclave.sandbox.spare_tap import SpareTap
 from enclave.sandbox.uids import Uids
-from enclave.sandbox.workshop import Workshop
+from enclave.sandbox.workshop import Bench, Workshop
 from enclave.wire.messages import launcher
 from enclave.wire.messages.schema import Done
-from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Peer, WireServer
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Peer, WireServer, check_free
 
 MAX_CHECK_FILES = 64
+UNKNOWN = "unknown"  # who shows a token that is nobody's
 
 
 class LauncherDaemon:
@@ -53,22 +59,25 @@ class LauncherDaemon:
         clock = clock or SystemClock()
         self._births = Births()
         self._places = Places(runtime)
+        check_free(self._home.socket("launcherd"))
         self._places.prepare()
         state = ensure_private_dir(self._home.state("launcher"))
         self._audit = AuditClient(self._home.socket("auditd"), clock=clock)
         self._debts = Debts(self._audit, log=log)
         groups = cgroups.detect()
-        shop = Workshop(
+        self._display = DisplayBudgets(
+            state / "display.json", default=settings.display, changes=settings.display_of, clock=clock, log=log
+        )
+        bench = Bench(
             places=self._places,
             settings=settings,
             uids=Uids(state, base=settings.base_uid, drops=runtime.drops),
             births=self._births,
             cgroups=groups,
-            audit=self._audit,
-            debts=self._debts,
-            clock=clock,
-            log=log,
         )
+        self._taps = SpareTap(lambda: new_tap(bench))
+        self._code = CodeFolders(runtime, broker=self._home.socket("brokerd"), size_mb=settings.code_mb, log=log)
+        shop = self._workshop(bench, clock)
         self.kernels = Kernels(shop)
         self.servers = Servers(shop, kernels=self.kernels, serve=self._serve)
         self._checks = Checks(shop)
@@ -76,6 +85,23 @@ class LauncherDaemon:
         self._guard = threading.Lock()
         self._server: WireServer | None = None
         log.info("sandbox", backend=f"bubblewrap {'.'.join(map(str, runtime.bwrap_version))}", limits=groups.backend)
+
+    def _workshop(self, bench: Bench, clock: Clock) -> Workshop:
+        return Workshop(
+            places=bench.places,
+            settings=bench.settings,
+            uids=bench.uids,
+            births=bench.births,
+            cgroups=bench.cgroups,
+            display=self._display,
+            audit=self._audit,
+            debts=self._debts,
+            sets=PackageSets(bench.places.runtime, bench.settings),
+            code=self._code,
+            taps=self._taps,
+            clock=clock,
+            log=self._log,
+        )
 
     def start(self) -> None:
         """Listens when it returns."""
@@ -108,6 +134,9 @@ class LauncherDaemon:
             self._connection_ended(Peer(0, -1, connection))
         self.servers.close()
         self.kernels.close()
+        self._code.close()
+        self._taps.close()
+        self._display.close()
         self._debts.close()
         self._audit.close()
         self._births.close()
@@ -116,9 +145,15 @@ class LauncherDaemon:
     # ── sockets bound to a person ───────────────────────────────────────────
 
     def _open_person(self, message: launcher.OpenPersonSocket, call: Call) -> launcher.PersonSocket:
-        actor = self._resolve(message.token)
-        if not actor.roles:  # the token of a person's server is the person's, and carries no role
-            raise DeniedError("launcher: wanted a person's own sign-in, got a token without a role", code="no_role")
+        name = UNKNOWN
+        try:
+            actor = self._resolve(message.token)
+            name = actor.name
+            if not actor.roles:  # the token of a person's server is the person's, and carries no role
+                raise DeniedError("launcher: wanted a person's own sign-in, got a token without a role", code="no_role")
+        except DeniedError as error:
+            self._audit.record("launcher.person_socket", actor=name, outcome="refused", reason=error.code)
+            raise
         return self._open(actor.name, call.peer, roles=actor.roles)
 
     def _open_service(self, message: launcher.OpenServiceSocket, call: Call) -> launcher.PersonSocket:
@@ -145,7 +180,8 @@ class LauncherDaemon:
             launcher.InterruptKernel: lambda m, _: _done(kernels.interrupt, owner, m.kernel, signal.SIGINT),
             launcher.RestartKernel: lambda m, _: kernels.restart(owner, m.kernel),
             launcher.KillKernel: lambda m, _: _done(kernels.kill, owner, m.kernel),
-            launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel),
+            launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel, m.ticket),
+            launcher.FreezeKernel: lambda m, _: _done(kernels.freeze, owner, m.kernel),
             launcher.ListOwnKernels: lambda _m, _c: kernels.list(owner=owner),
         }
         server = WireServer(

@@ -49,7 +49,7 @@ def find_installation(*, kernel_env: str = "") -> Installation:
         packages=packages,
         bwrap=bwrap,
         bwrap_version=version,
-        environment_id=_environment_id(packages["enclave"].parent) if not kernel_env else f"path:{env.name}",
+        environment_id=_environment_id(packages["enclave"].parent) if not kernel_env else _own_environment_id(env),
     )
 
 
@@ -92,6 +92,13 @@ def _environment_id(checkout: Path) -> str:
     except OSError:
         return "default"
     return f"{described['name']}@{described['version']}:{digest[:16]}"
+
+
+def _own_environment_id(env: Path) -> str:
+    """The same for an environment that the settings name: its folder and a hash of what is installed in it."""
+    found = sorted(path.name for path in env.glob("lib/python*/site-packages/*.dist-info"))
+    digest = hashlib.sha256("\n".join(found).encode()).hexdigest()
+    return f"path:{env.name}:{digest[:16]}"
 
 
 def _package(name: str) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,8 +18,11 @@ from enclave.sandbox.kernel_rights import Rights
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir
 from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, start, start_host_process
+from enclave.sandbox.set_store import ChosenSet
 from enclave.sandbox.settings import KernelLimits
+from enclave.sandbox.tap.amounts import FLOAT, NOTHING, amount_to_json
 from enclave.sandbox.tap.settings import TapSettings
+from enclave.sandbox.tap_channel import TapChannel
 from enclave.sandbox.workshop import Bench, Workshop
 from enclave.wire.messages.schema import to_json
 
@@ -27,17 +31,21 @@ _WORDS = {
     "exited": "the kernel ended by itself",
     "stopped": "the kernel was shut down",
     "restarted": "the kernel was restarted",
-    "memory_limit": "the kernel used more than its {memory_mb} MB of memory and was ended",
+    "memory_limit": "the kernel used more than its {memory_mb} MB of memory and was ended; "
+    "read less at once, or ask an operator for more",
     "run_time_over": "the kernel's longest running time is over",
     "idle": "nobody used the kernel for a long time",
     "tap_ended": "the tap that records the cells ended, and the kernel with it",
 }
 CODE = "/home/person/code"
+# Memory of a large message is used again for the next one (mallopt(3)); otherwise the system takes each page back and
+# clears it anew, which is a quarter of what a message of 1 MB costs a tap.
+_TAP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPlan:
-    """What stays the same over a kernel's restarts: ids, folders, the keys of both legs."""
+    """What stays the same over a kernel's restarts: ids, folders, packages, the keys of both legs."""
 
     id: str
     owner: Owner
@@ -47,6 +55,7 @@ class KernelPlan:
     front: Path
     front_key: str
     back_key: str
+    packages: ChosenSet
 
 
 def connection_info(prefix: str, *, key: str) -> dict[str, Any]:
@@ -61,10 +70,13 @@ def connection_info(prefix: str, *, key: str) -> dict[str, Any]:
     }
 
 
-def start_tap(shop: Workshop, plan: KernelPlan, rights: Rights) -> subprocess.Popen[bytes]:
-    """Starts the tap and tells it what it needs through its stdin."""
+def start_tap(
+    shop: Workshop, plan: KernelPlan, rights: Rights, *, on_request: Callable[[TapChannel, dict[str, Any]], None]
+) -> TapChannel:
+    """Takes a tap and tells it what it needs through its stdin."""
     places = shop.places
     home = places.runtime.home
+    first = shop.display.draw(plan.owner.person, rights.project, need=NOTHING, spare=FLOAT)
 
     def socket(name: str) -> str:
         return str(places.child_view(home.socket(name)))
@@ -75,24 +87,34 @@ def start_tap(shop: Workshop, plan: KernelPlan, rights: Rights) -> subprocess.Po
         role=rights.role,
         project=rights.project,
         session=plan.session,
+        environment=plan.packages.id,
         front=connection_info(str(places.child_view(plan.front) / "c"), key=plan.front_key),
         back=connection_info(str(places.child_view(plan.folder) / "zmq" / "k"), key=plan.back_key),
         audit_socket=socket("auditd"),
         broker_socket=socket("brokerd"),
         airlock_socket=socket("airlockd"),
-        output_bytes=shop.settings.kernel.cell_output_mb << 20,
+        display=shop.display.policy(rights.project),
+        left={window: amount_to_json(left) for window, left in first.left.items()},
+        granted=amount_to_json(first.granted or NOTHING),
         idle_s=shop.settings.kernel.idle_s,
     )
-    tap = start_host_process("enclave.cli.tap", (), places.runtime, shop.uids.door(), births=shop.births)
-    if tap.stdin is None:
+    tap = TapChannel(shop.taps.take(), on_request=on_request, log=shop.log)
+    if not tap.order(to_json(settings)):
         raise UnavailableError("tap: wanted a pipe to it, got none")
-    tap.stdin.write(json.dumps(to_json(settings)).encode() + b"\n")
-    tap.stdin.flush()
     return tap
 
 
-def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser, group: Group) -> Sandbox:
-    """Starts the interpreter behind the tap; the kernel's folder is what ``/run/enclave`` shows inside."""
+def new_tap(shop: Bench) -> subprocess.Popen[bytes]:
+    """A tap's process; it waits for its settings."""
+    return start_host_process(
+        "enclave.cli.tap", (), shop.places.runtime, shop.uids.door(), births=shop.births, stdout=subprocess.PIPE,
+        environment=_TAP_MEMORY,
+    )  # fmt: skip
+
+
+def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser, group: Group, code: Path) -> Sandbox:
+    """Starts the interpreter behind the tap; the kernel's folder is what ``/run/enclave`` shows inside, ``code`` what
+    ``~/code`` does."""
     places, limits = shop.places, shop.settings.kernel
     zmq = plan.folder / "zmq"
     if zmq.exists():
@@ -100,14 +122,13 @@ def start_sandbox(shop: Bench, plan: KernelPlan, *, project: str, user: HostUser
     make_dir(zmq, mode=0o711, owner=user)
     back = connection_info("/run/enclave/zmq/k", key=plan.back_key)
     _write_connection(plan.folder / "connection.json", back, user)
-    person = plan.owner.person
-    code = places.code_folder(person, shop.uids.person(person))
     inside = places.child_view(plan.folder)
     spec = SandboxSpec(
         program=(f"{INSIDE}/kernel_main.py", "/run/enclave/connection.json"),
         limits=_limits(limits, shop.cgroups.backend),
         environment=environment(project),
-        env="kernel",
+        env=plan.packages.env,
+        devices=plan.packages.devices,
         packages=("enclave_kernel", "enclave_kernel_views"),
         tmpfs=(Tmpfs("/home/person", 32), Tmpfs("/home/person/work", limits.work_mb)),
         binds=(

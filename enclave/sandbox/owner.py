@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from enclave.policy.decide import decide
+from enclave.policy.model import NO_FACTS, Actor, Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,12 @@ class Owner:
     view: str
     roles: frozenset[str] | None = None
 
-    @property
-    def operator(self) -> bool:
-        """Whether the identity provider says so; a server's socket does not know roles and is never an operator's."""
-        return self.roles is not None and "operator" in self.roles
+    def may(self, action: str, *, person: str, project: str, at: datetime) -> bool:
+        """Whether policy lets these roles do ``action`` to a kernel of ``person``.
+
+        A server's socket does not know roles and never may what needs one.
+        """
+        if not self.roles:
+            return False
+        resource = Resource(project=project, person=person)
+        return decide(Actor(self.person, self.roles), action, resource, NO_FACTS, at).allowed

@@ -32,21 +32,6 @@ def make_dir(path: Path, *, mode: int, owner: HostUser | None = None) -> Path:
     return path
 
 
-def copy_skeleton(source: Path, target: Path, *, owner: HostUser) -> None:
-    """Copies the plain files and folders below ``source``, readable for the person's kernels, owned by ``owner``."""
-    for path in sorted(source.rglob("*")) if source.is_dir() else ():
-        place = target / path.relative_to(source)
-        if path.is_symlink():
-            continue
-        if path.is_dir():
-            make_dir(place, mode=0o755, owner=owner)
-        elif path.is_file():
-            shutil.copyfile(path, place)
-            place.chmod(0o644)
-            if owner.uid is not None:
-                os.chown(place, owner.uid, owner.uid)
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """Folders of one launcher."""
@@ -63,22 +48,8 @@ class Places:
         for name in ("kernels", "servers", "persons"):
             shutil.rmtree(self.run / name, ignore_errors=True)
             ensure_private_dir(self.run / name, mode=0o711)
+        self.runtime.forget_all_code()
 
     def child_view(self, path: Path) -> Path:
         """``path`` below the run folder as the launcher's children reach it."""
         return self.runtime.run / path.relative_to(self.run)
-
-    def code_folder(self, person: str, owner: HostUser) -> Path:
-        """The person's code folder as children reach it; made on first use, owned by the person's server's uid.
-
-        A new one starts with a copy of what the operator laid into ``HOME/skeleton``.
-        """
-        folder = person_folder(person)
-        people = self.runtime.home.root / "people"
-        people.mkdir(mode=0o700, exist_ok=True)
-        (people / folder).mkdir(mode=0o700, exist_ok=True)
-        code = people / folder / "code"
-        if not code.exists():
-            make_dir(code, mode=0o755, owner=owner)
-            copy_skeleton(self.runtime.home.root / "skeleton", code, owner=owner)
-        return self.runtime.code_folder(folder)

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from enclave.sandbox.installation import Installation
 _CLONE_NEWNS = 0x00020000
 _MNT_DETACH = 2
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - below it a folder of our own, and what it is on is looked at
 _ENV_PARTS = ("lib", "share", "etc")
 _ETC = {
     "passwd": "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nperson:x:1000:1000:person:/home/person:/bin/sh\n",
@@ -52,16 +54,50 @@ class Runtime:
     neutral: Path | None
     home: Home
 
-    def code_folder(self, folder: str) -> Path:
-        """The code folder of ``people/<folder>`` as children reach it; under root it is bound on first use."""
-        source = self.home.root / "people" / folder / "code"
+    def package_set(self, tree: Path, name: str) -> Path:
+        """A built package set as children reach it, read-only; under root it is bound on first use."""
         if self.neutral is None:
-            return source
-        target = self.neutral / "people" / folder
+            return tree
+        target = self.neutral / "envs" / name
         if not os.path.ismount(target):
-            target.mkdir(mode=0o711, parents=True, exist_ok=True)
-            bind(source, target, read_only=False)
+            target.mkdir(mode=0o755, parents=True, exist_ok=True)
+            bind(tree, target)
         return target
+
+    def code_memory(self, folder: str, *, uid: int, size_mb: int) -> Path:
+        """A new, empty folder of ``uid`` in memory, as children reach it; raises ``UnavailableError``.
+
+        Under root a file system of its own, of that size, in the launcher's mount namespace; it is gone when the last
+        process of that namespace is. Otherwise a folder in the system's shared memory.
+        """
+        self.forget_code(folder)
+        if self.neutral is None:
+            _check_shared_memory()
+        target = ensure_private_dir(self._code_root, mode=0o711 if self.neutral else 0o700) / folder
+        target.mkdir(mode=0o755)
+        if self.neutral is not None:
+            _mount_memory(target, uid, size_mb)
+        return target
+
+    def forget_code(self, folder: str) -> None:
+        """Takes it away, with what is in it."""
+        target = self._code_root / folder
+        if self.neutral is not None:
+            while os.path.ismount(target):
+                ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(target), _MNT_DETACH)
+        shutil.rmtree(target, ignore_errors=True)
+
+    def forget_all_code(self) -> None:
+        """All of them, and what an earlier launcher of this home left; under root the namespace does it."""
+        if self.neutral is None:
+            shutil.rmtree(self._code_root, ignore_errors=True)
+
+    @property
+    def _code_root(self) -> Path:
+        if self.neutral is not None:
+            return self.neutral / "people"
+        digest = hashlib.sha256(os.fsencode(self.home.root)).hexdigest()[:12]
+        return _SHARED_MEMORY / f"enclave-{os.getuid()}-{digest}"
 
 
 def prepare(installation: Installation, home: Home) -> Runtime:
@@ -139,6 +175,27 @@ def _enter(found: Installation, home: Home) -> Runtime:
         neutral=neutral,
         home=home,
     )
+
+
+def _check_shared_memory() -> None:
+    """Raises ``UnavailableError`` where an ordinary user has no file system in memory."""
+    kinds = {}
+    for line in Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines():
+        _, place, kind, *_ = line.split(" ")
+        kinds[place] = kind
+    if kinds.get(str(_SHARED_MEMORY)) != "tmpfs":
+        raise UnavailableError(
+            f"code folders: wanted a file system in memory at {_SHARED_MEMORY}, got none; mount a tmpfs there, "
+            "for notebooks in use must not lie on a disk"
+        )
+
+
+def _mount_memory(target: Path, uid: int, size_mb: int) -> None:
+    options = f"size={size_mb}m,nr_inodes=20000,mode=755,uid={uid},gid={uid}"
+    try:
+        _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, f"{options},noswap")
+    except UnavailableError:  # before Linux 6.4; `enclave doctor` looks at the swap itself
+        _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
 def _bound_bwrap(bwrap: Path, neutral: Path) -> Path:

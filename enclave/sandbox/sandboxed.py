@@ -24,6 +24,7 @@ from enclave.sandbox.seccomp import filter_bytes
 
 T = TypeVar("T")
 BIRTH_S = 20.0
+_STOP_ROUNDS = 100
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 
 
@@ -109,6 +110,21 @@ class Sandbox:
             finally:
                 os.close(fd)
 
+    def stop_all(self) -> bool:
+        """Stops every process inside; nothing runs on its own again. Says whether all of them stand.
+
+        A process that is forked while we look is found in a later round; a stopped one cannot wake another.
+        """
+        for _ in range(_STOP_ROUNDS):
+            running = [pid for pid in (self.inner, *_descendants(self.inner)) if not _stands(pid)]
+            if not running:
+                return True
+            for pid in running:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.01)
+        return False
+
     def kill(self, *, wait_s: float = 5.0) -> None:
         """Ends everything inside at once: pid 1 takes its namespace along, stopped or not (pid_namespaces(7))."""
         with contextlib.suppress(ProcessLookupError):
@@ -192,7 +208,7 @@ def _spawn(
     )
 
 
-def start_host_process(
+def start_host_process(  # noqa: PLR0913 - what a process starts with, all but four by keyword
     module: str,
     options: Sequence[str],
     runtime: Runtime,
@@ -201,6 +217,7 @@ def start_host_process(
     births: Births,
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.PIPE,
+    stdout: int = subprocess.DEVNULL,
     stderr: int | IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts ``python -m module`` outside of a sandbox, as ``user``; it dies with the launcher."""
@@ -208,9 +225,7 @@ def start_host_process(
     pdeath = ("/usr/bin/setpriv", "--pdeathsig", "KILL") if Path("/usr/bin/setpriv").exists() else ()
     argv = [*pdeath, *runtime.command, "-m", module, *options]
     return births.run(
-        lambda: subprocess.Popen(
-            argv, env=base, cwd="/", stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr, **user.popen()
-        )
+        lambda: subprocess.Popen(argv, env=base, cwd="/", stdin=stdin, stdout=stdout, stderr=stderr, **user.popen())
     )
 
 
@@ -248,6 +263,26 @@ def _await_birth(info: int, complaint: int, process: subprocess.Popen[bytes]) ->
     words = os.read(complaint, 400).decode("utf-8", "replace").strip().splitlines() if ready else []
     what = words[0] if words else f"exit code {process.returncode}"
     raise UnavailableError(f"sandbox: wanted bubblewrap to start, got: {what}; `enclave doctor` says what is missing")
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text("ascii").split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _stands(pid: int) -> bool:
+    """Whether every thread of it is stopped, or it is dead (proc_pid_stat(5): T, t, Z, X)."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return all(
+            (one / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] in "TtZX" for one in threads
+        )
+    except OSError:
+        return True
 
 
 def _drain(fd: int) -> None:

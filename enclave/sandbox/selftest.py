@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -15,22 +16,21 @@ from typing import Any
 
 from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.runtime.home import HOME_FORMAT, Home, ensure_private_dir
+from enclave.runtime.log import Log, LogValue
 from enclave.sandbox import cgroups, kernel_process
 from enclave.sandbox.installation import find_installation
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import Places, make_dir
 from enclave.sandbox.runtime_mounts import Runtime, prepare, release
-from enclave.sandbox.sandboxed import Births, Sandbox
-from enclave.sandbox.seccomp import load_calls
+from enclave.sandbox.sandboxed import Births, HostUser, Sandbox
+from enclave.sandbox.set_store import ChosenSet
 from enclave.sandbox.settings import LauncherSettings
 from enclave.sandbox.uids import Uids
 from enclave.sandbox.workshop import Bench
+from enclave.wire.messages import broker
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, WireServer
 
 _READY_S = 40.0
-# What python, ipykernel and matplotlib set themselves; any other name would have come from the host.
-_SET_INSIDE = {"TERM", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "PAGER", "GIT_PAGER", "LC_CTYPE", "PWD",
-               "LD_LIBRARY_PATH",
-               "PYDEVD_USE_FRAME_EVAL"}  # fmt: skip
 _CODE = """
 import json as _json, runpy as _runpy
 _rows = _runpy.run_path("/run/enclave-runtime/inside/attempts.py")["run"](_json.loads({facts!r}))
@@ -90,9 +90,7 @@ def _host_side(runtime: Runtime) -> Iterator[dict[str, Any]]:
             "port": port,
             "abstract": name,
             "host_pid": os.getpid(),
-            "hostname": socket.gethostname(),
-            "environment": sorted(_SET_INSIDE | set(kernel_process.environment("selftest"))),
-            "calls": load_calls(os.uname().machine),
+            "hostname_sha256": hashlib.sha256(socket.gethostname().encode()).hexdigest(),
         }
 
 
@@ -111,22 +109,46 @@ def _kernel(runtime: Runtime) -> Iterator[tuple[Sandbox, dict[str, Any], str]]:
     plan = kernel_process.KernelPlan(
         id=secrets.token_hex(16), owner=owner, path="", session="", folder=folder, front=folder,
         front_key="", back_key=secrets.token_hex(32),
+        packages=ChosenSet(runtime.environment_id, runtime.kernel_env),
     )  # fmt: skip
-    places.code_folder("selftest", uids.person("selftest"))
-    (runtime.home.root / "people" / "selftest" / "code" / "link").symlink_to(runtime.home.root / "secret")
+    code = runtime.code_memory("selftest", uid=uids.person("selftest").effective, size_mb=8)
+    (code / "link").symlink_to(runtime.home.root / "secret")
     group = groups.make(
         f"selftest-{secrets.token_hex(4)}",
         memory_bytes=settings.kernel.memory_mb << 20,
         processes=settings.kernel.processes,
     )
-    sandbox = kernel_process.start_sandbox(bench, plan, project="selftest", user=uids.kernel(), group=group)
+    user = uids.kernel()
+    lease = _lease(folder, user)
+    sandbox = kernel_process.start_sandbox(bench, plan, project="selftest", user=user, group=group, code=code)
     try:
         connection = kernel_process.connection_info(str(folder / "zmq" / "k"), key=plan.back_key)
         yield sandbox, connection, groups.backend
     finally:
         sandbox.close()
+        lease.close()
         group.remove()
         births.close()
+        runtime.forget_all_code()
+
+
+class _NoLog(Log):
+    """Of the refusals that this test provokes nothing is worth a line."""
+
+    def _write(self, level: str, event: str, fields: dict[str, LogValue]) -> None:
+        del level, event, fields
+
+
+def _lease(folder: Path, user: HostUser) -> WireServer:
+    """A lease socket with nothing behind it, so that what is no request can be sent to one."""
+    handlers: dict[type[Any], Any] = {broker.ListDatasets: lambda _m, _c: broker.DatasetList(datasets=())}
+    uids = frozenset({user.effective})
+    server = WireServer(
+        folder / "lease.sock", handlers, log=_NoLog("selftest"), allowed_uids=uids, mode=0o666,
+        max_connections=MAX_OF_ONE_SANDBOX,
+    )  # fmt: skip
+    server.start()
+    return server
 
 
 def _ask(connection: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,13 +19,14 @@ from urllib.parse import quote
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import check_principal
 from enclave.sandbox.bubblewrap import INNER, Bind, SandboxSpec, Tmpfs
+from enclave.sandbox.gate_desk import GateDesk
 from enclave.sandbox.kernels import Kernels
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir, person_folder, short
 from enclave.sandbox.sandboxed import HostUser, Sandbox, Streams, end_process, start, start_host_process
 from enclave.sandbox.workshop import Workshop
 from enclave.wire.messages import launcher
-from enclave.wire.peer import WireServer
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, WireServer
 
 Serve = Callable[[Path, Owner, frozenset[int]], WireServer]
 GATE_S = 20.0
@@ -54,6 +55,7 @@ class Server:
     owner: Owner
     folder: Path
     door: WireServer
+    keeper: WireServer
     gate: subprocess.Popen[bytes]
     sandbox: Sandbox
 
@@ -82,6 +84,7 @@ class Servers:
         try:
             server = self._bring_up(server_id, person, user, folder, message)
         except EnclaveError as error:
+            self._shop.code.release(person, server_id)
             shutil.rmtree(folder, ignore_errors=True)
             self._shop.debts.owe_event(
                 self._shop.event("server.start", actor=person, outcome="failed", reason=error.code, detail=detail)
@@ -110,11 +113,13 @@ class Servers:
         if server is None:
             return
         server.door.close()
+        server.keeper.close()
         kernels = self._kernels.stop_all_of(server.owner.id, "server_stopped")
         code = server.sandbox.poll()
         server.sandbox.close()
         end_process(server.gate)
         shutil.rmtree(server.folder, ignore_errors=True)
+        self._shop.code.release(server.person, server.id)
         detail = {"server": server.id, "exit_code": -9 if code is None else code, "kernels": kernels}
         reason = "stopped" if code is None else "exited"
         event = self._shop.event("server.stop", actor=server.person, outcome="ok", reason=reason, detail=detail)
@@ -135,34 +140,52 @@ class Servers:
         door = self._shop.uids.door()
         make_dir(folder / "gate", mode=0o711, owner=door)
         owner = Owner(id=server_id, person=person, front=front, view="/run/enclave/kernels")
+        code = self._shop.code.hold(person, server_id, owner=user)
         serve = self._serve(folder / "launcher.sock", owner, frozenset({user.effective}))
+        keeper = self._serve_gate(folder / "keep.sock", owner, door)
         gate: subprocess.Popen[bytes] | None = None
         log = self._log_file(f"gate-{person_folder(person)}")
         try:
-            gate = self._start_gate(folder, message, door, log)
-            sandbox = self._start_sandbox(folder, inner, person, user, message)
+            gate = self._start_gate(folder, message, user, door, log)
+            sandbox = self._start_sandbox(folder, inner, code, user, message)
         except BaseException:
             serve.close()
+            keeper.close()
             if gate is not None:
                 end_process(gate)
             raise
         finally:
             log.close()
         return Server(
-            id=server_id, person=person, owner=owner, folder=folder, door=serve, gate=gate, sandbox=sandbox
+            id=server_id, person=person, owner=owner, folder=folder, door=serve, keeper=keeper, gate=gate,
+            sandbox=sandbox
         )  # fmt: skip
 
+    def _serve_gate(self, path: Path, owner: Owner, door: HostUser) -> WireServer:
+        server = WireServer(
+            path,
+            GateDesk(self._shop, owner).handlers(),
+            log=self._shop.log,
+            allowed_uids=frozenset({door.effective}),
+            mode=0o666,
+            max_connections=MAX_OF_ONE_SANDBOX,
+        )
+        server.start()
+        return server
+
     def _start_gate(
-        self, folder: Path, message: launcher.StartServer, door: HostUser, log: IO[bytes]
+        self, folder: Path, message: launcher.StartServer, user: HostUser, door: HostUser, log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
         view = self._places.child_view(folder)
         options = (
             "--listen", str(view / "gate" / "gate.sock"),
             "--server", str(view / "inner" / "server.sock"),
+            "--server-uid", str(user.effective),
             "--hub", message.hub_api_url,
             "--hub-listen", str(view / "gate" / "hub.sock"),
             "--base-url", message.base_url,
             "--person", message.person,
+            "--keep", str(view / "keep.sock"),
             "--audit", str(self._places.child_view(self._places.runtime.home.socket("auditd"))),
         )  # fmt: skip
         gate = start_host_process(
@@ -178,18 +201,18 @@ class Servers:
         return gate
 
     def _start_sandbox(
-        self, folder: Path, inner: Path, person: str, user: HostUser, message: launcher.StartServer
+        self, folder: Path, inner: Path, code: Path, user: HostUser, message: launcher.StartServer
     ) -> Sandbox:
         view = self._places.child_view(folder)
         spec = SandboxSpec(
             program=("-m", "jupyterhub.singleuser", f"--config={_CONFIG}"),
-            limits=("NOFILE=4096", "NPROC=256"),
+            limits=("NOFILE=4096", "NPROC=256", f"FSIZE={self._shop.settings.code_mb << 20}"),
             environment=environment(message),
-            env="host",
+            env=self._places.runtime.host_env,
             packages=("enclave", "enclave_kernel"),
             tmpfs=(Tmpfs("/home/person", 128),),
             binds=(
-                Bind(self._places.code_folder(person, user), "/home/person/code", writable=True),
+                Bind(code, "/home/person/code", writable=True),
                 Bind(self._places.child_view(inner), "/run/enclave", writable=True),
                 Bind(view / "kernels", "/run/enclave/kernels"),
                 Bind(view / "launcher.sock", "/run/enclave/launcher.sock"),
@@ -197,7 +220,7 @@ class Servers:
             ),
             cwd="/home/person/code",
         )  # fmt: skip
-        with self._log_file(f"server-{person_folder(person)}") as log:
+        with self._log_file(f"server-{person_folder(message.person)}") as log:
             return start(spec, self._places.runtime, user, births=self._shop.births, streams=Streams(stderr=log))
 
     def _log_file(self, name: str) -> IO[bytes]:

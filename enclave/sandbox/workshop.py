@@ -11,10 +11,14 @@ from enclave.audit.event import Event
 from enclave.core.clock import Clock, format_time
 from enclave.runtime.log import Log
 from enclave.sandbox.cgroups import Cgroups
+from enclave.sandbox.code_folders import CodeFolders
 from enclave.sandbox.debts import Debts
+from enclave.sandbox.display_budgets import DisplayBudgets
 from enclave.sandbox.places import Places
 from enclave.sandbox.sandboxed import Births
+from enclave.sandbox.set_store import PackageSets
 from enclave.sandbox.settings import LauncherSettings
+from enclave.sandbox.spare_tap import SpareTap
 from enclave.sandbox.uids import Uids
 
 
@@ -31,10 +35,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop(Bench):
-    """The same with the ledger."""
+    """The same with the ledger, the display budgets, the package sets, code folders and the spare tap."""
 
+    display: DisplayBudgets
     audit: AuditClient
     debts: Debts
+    sets: PackageSets
+    code: CodeFolders
+    taps: SpareTap
     clock: Clock
     log: Log
 

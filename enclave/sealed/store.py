@@ -26,6 +26,7 @@ from typing import Any
 from enclave.core.canonical import canonical_bytes, parse_canonical, parse_json
 from enclave.core.errors import EnclaveError, IntegrityError, InvalidError, NotFoundError
 from enclave.core.ids import VersionName, check_name
+from enclave.runtime.durable import write_whole
 from enclave.sealed.manifest import Manifest
 
 DIR_MODE = 0o750  # ciphertext only; in production the broker reads it through its group
@@ -117,7 +118,7 @@ class SealedStore:
             if str(name) in keys:
                 raise IntegrityError(f"dataset version {name}: wanted a new version, got a key that exists already")
             keys[str(name)] = base64.b64encode(wrapped).decode("ascii")
-            replace_file(self.root / "keys.json", canonical_bytes({"format": 1, "keys": keys}))
+            write_whole(self.root / "keys.json", canonical_bytes({"format": 1, "keys": keys}), mode=FILE_MODE)
 
     def next_version(self, dataset: str) -> int:
         """One more than any number ever used: a number whose version was lost or shredded never comes back."""
@@ -178,17 +179,6 @@ def manifest_context(name: VersionName) -> bytes:
     return object_context(name, "manifest")
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """``path`` holds ``data``, durably, or what it held before."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        write_synced(part, data)
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_dir(path.parent)
-
-
 def write_synced(path: Path, data: bytes) -> None:
     """A new file, on disk when this returns."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -196,15 +186,6 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_dir(path: Path) -> None:
-    """Makes names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _parse_info(data: bytes, name: VersionName) -> VersionInfo:

@@ -21,6 +21,7 @@ from enclave.core.errors import InvalidError, UnavailableError
 from enclave.core.ids import VersionName, check_name
 from enclave.core.secret import Secret
 from enclave.keys.wrap import Wrapper
+from enclave.runtime.durable import sync_folder
 from enclave.sealed import stream
 from enclave.sealed.manifest import Manifest, ObjectEntry, check_object_name
 from enclave.sealed.store import (
@@ -31,7 +32,6 @@ from enclave.sealed.store import (
     info_of,
     manifest_context,
     object_context,
-    sync_dir,
     version_context,
     write_synced,
 )
@@ -91,8 +91,8 @@ def seal_version(
             final = store.version_dir(name)
             final.parent.mkdir(mode=DIR_MODE, exist_ok=True)
             folder.rename(final)
-            sync_dir(final.parent)
-            sync_dir(store.root)
+            sync_folder(final.parent)
+            sync_folder(store.root)
     except OSError as error:
         raise _out_of_space(error) from None
     return SealedVersion(dataset, name.version, info.content_root, info.objects, info.bytes)
@@ -120,7 +120,7 @@ def _seal_objects(folder: Path, name: VersionName, objects: list[PlainObject], k
             stream.write(file, tally.chunks(), key=key, associated_data=object_context(name, item.name))
             os.fsync(file.fileno())
         yield tally.entry()
-    sync_dir(inside)
+    sync_folder(inside)
 
 
 def _write_facts(folder: Path, manifest: Manifest, key: Secret) -> VersionInfo:
@@ -130,7 +130,7 @@ def _write_facts(folder: Path, manifest: Manifest, key: Secret) -> VersionInfo:
         os.fsync(file.fileno())
     info = info_of(manifest)
     write_synced(folder / "version.json", canonical_bytes({"format": 1, **asdict(info)}))
-    sync_dir(folder)
+    sync_folder(folder)
     return info
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
-from enclave.wire.client import WireClient
+from enclave.wire.client import call_once
 from enclave.wire.messages.launcher import (
     InterruptKernel,
     KernelReply,
@@ -117,7 +117,12 @@ class EnclaveProvisioner(KernelProvisionerBase):
     async def _start(self, kwargs: dict[str, Any]) -> KernelReply:
         env = kwargs.get("env") or {}
         path = notebook_path(env.get("JPY_SESSION_NAME", ""), kwargs.get("cwd") or "")
-        message = StartKernel(path=path, project=env.get("ENCLAVE_PROJECT") or None, session=self.kernel_id or "")
+        message = StartKernel(
+            path=path,
+            project=env.get("ENCLAVE_PROJECT") or None,
+            session=self.kernel_id or "",
+            environment=env.get("ENCLAVE_ENVIRONMENT", ""),
+        )
         reply: KernelReply = await self._ask(message, timeout_s=START_S)
         return reply
 
@@ -147,8 +152,4 @@ def _call(message: Any, timeout_s: float) -> Any:
         raise UnavailableError(
             "kernel: wanted ENCLAVE_LAUNCHER_SOCKET, got none; start the client with `enclave kernel run`"
         )
-    client = WireClient(Path(socket), timeout_s=timeout_s)
-    try:
-        return client.call(message)
-    finally:
-        client.close()
+    return call_once(Path(socket), message, timeout_s=timeout_s)

@@ -129,18 +129,27 @@ class WireServer:
                 self._open.add(sock)
                 self._count += 1
                 number = self._count
-            threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
+            self._begin(sock, number)
 
-    def _serve(self, sock: socket.socket, number: int) -> None:
+    def _begin(self, sock: socket.socket, number: int) -> None:
+        """Takes one connection that was just accepted; must not wait."""
+        self._serve_in_thread(sock, number)
+
+    def _serve_in_thread(self, sock: socket.socket, number: int, first: dict[str, Any] | None = None) -> None:
+        threading.Thread(target=self._serve, args=(sock, number, first), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, number: int, first: dict[str, Any] | None) -> None:
+        """All requests of one connection; ``first`` was read already."""
         peer = Peer(0, -1, number)
         try:
             sock.settimeout(FRAME_TIMEOUT_S)
-            pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-            peer = Peer(pid, uid, number)
-            if self._allowed is not None and uid not in self._allowed:
+            peer = peer_of(sock, number)
+            if not self._may_ask(peer):
                 sock.settimeout(STRANGER_TIMEOUT_S)  # hears once that it is refused, and holds nothing of ours
                 self._one(sock, peer)
                 return
+            if first is not None:
+                self._reply(sock, peer, first, [])
             while self._one(sock, peer):
                 pass
         except (OSError, WireError) as error:
@@ -149,18 +158,27 @@ class WireServer:
             if not self._closed:
                 self._log.warning("connection ended", socket=self.path.name, uid=peer.uid, error=type(error).__name__)
         finally:
-            with self._guard:
-                self._open.discard(sock)
-            sock.close()
+            self._forget(sock)
             if self._on_close is not None:
                 self._on_close(peer)
+
+    def _forget(self, sock: socket.socket) -> None:
+        with self._guard:
+            self._open.discard(sock)
+        sock.close()
+
+    def _may_ask(self, peer: Peer) -> bool:
+        return self._allowed is None or peer.uid in self._allowed
 
     def _one(self, sock: socket.socket, peer: Peer) -> bool:
         received = receive_frame(sock, max_descriptors=self._max_descriptors)
         if received is None:
             return False
-        frame, descriptors = received
-        request_id = frame.get("id") if isinstance(frame.get("id"), str) else ""
+        self._reply(sock, peer, *received)
+        return True
+
+    def _reply(self, sock: socket.socket, peer: Peer, frame: dict[str, Any], descriptors: list[int]) -> None:
+        request_id = str(frame["id"]) if isinstance(frame.get("id"), str) else ""
         sent: Sequence[int] = ()
         try:
             reply = self._answer(frame, Call(peer, descriptors))
@@ -170,7 +188,7 @@ class WireServer:
             data = _encoded(answer)
         except EnclaveError as error:
             sent = _closed(sent)
-            data = encode({"v": VERSION, "id": request_id, "ok": False, "error": _fault(error)})
+            data = refusal(request_id, error)
         finally:
             _closed(descriptors)
             descriptors.clear()
@@ -178,10 +196,9 @@ class WireServer:
             send_encoded(sock, data, sent)
         finally:
             _closed(sent)
-        return True
 
     def _answer(self, frame: dict[str, Any], call: Call) -> Any:
-        if self._allowed is not None and call.peer.uid not in self._allowed:
+        if not self._may_ask(call.peer):
             self._on_misuse("foreign_process")
             raise DeniedError(f"{self.path.name}: wanted a process of this enclave, got another one")
         if set(frame) != {"v", "id", "type", "body"} or frame["v"] != VERSION:
@@ -192,6 +209,9 @@ class WireServer:
             self._on_misuse("request_not_served")
             raise InvalidError(f"{self.path.name}: wanted a request that this socket serves, got another one")
         cls, handler = known
+        if call.descriptors and not request_type(cls).descriptors:
+            self._on_misuse("stray_descriptors")
+            raise InvalidError(f"{self.path.name}: wanted a request without descriptors, got some beside it")
         try:
             message = from_json(cls, frame["body"])
         except InvalidError:
@@ -206,19 +226,32 @@ class WireServer:
             raise EnclaveError("the service failed while doing this; its log says where") from None
 
 
-def _listen(path: Path, mode: int) -> socket.socket:
-    if len(os.fsencode(path)) > 107:
-        raise InvalidError(f"socket path: wanted at most 107 bytes, got {len(os.fsencode(path))}; use a shorter home")
-    if path.exists():
-        probe = socket.socket(socket.AF_UNIX)
+def peer_of(sock: socket.socket, number: int) -> Peer:
+    """Who connected; raises ``OSError``."""
+    pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return Peer(pid, uid, number)
+
+
+def refusal(request_id: str, error: EnclaveError) -> bytes:
+    """The frame that tells an error."""
+    return encode({"v": VERSION, "id": request_id, "ok": False, "error": _fault(error)})
+
+
+def check_free(path: Path) -> None:
+    """Raises ``UnavailableError`` when somebody listens there: a daemon that begins by clearing up asks first."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         try:
             probe.connect(str(path))
         except OSError:
-            path.unlink(missing_ok=True)
-        else:
-            raise UnavailableError(f"{path.name}: wanted a free socket, got one in use; another daemon is running")
-        finally:
-            probe.close()
+            return
+    raise UnavailableError(f"{path.name}: wanted a free socket, got one in use; another daemon is running")
+
+
+def _listen(path: Path, mode: int) -> socket.socket:
+    if len(os.fsencode(path)) > 107:
+        raise InvalidError(f"socket path: wanted at most 107 bytes, got {len(os.fsencode(path))}; use a shorter home")
+    check_free(path)
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     path.chmod(mode)

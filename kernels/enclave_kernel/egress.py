@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from enclave_kernel.connection import Connection
+from enclave_kernel.connection import Connection, run_dir
 from enclave_kernel.errors import EnclaveError
 from enclave_kernel.listing import EgressRequest, Listing
 
 MAX_FILES = 100
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _submit = Connection("submit")
+
+
+def output_budget() -> dict[str, dict[str, int]]:
+    """How many bytes, images and rows one cell may show, and how many are left this hour and this day."""
+    try:
+        found: dict[str, dict[str, int]] = json.loads((run_dir() / "output-budget.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise EnclaveError("how much output is left is not known; try again", family="unavailable") from None
+    return found
 
 
 def submit(

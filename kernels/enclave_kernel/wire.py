@@ -17,6 +17,7 @@ VERSION = 1
 MAX_FRAME_BYTES = 1 << 20
 MAX_DESCRIPTORS = 128
 _LENGTH = struct.Struct(">I")
+_spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 class WireError(Exception):
@@ -26,8 +27,7 @@ class WireError(Exception):
 def encode(value: Any) -> bytes:
     """Canonical JSON bytes of ``value``; raises ``WireError`` when it is too large or not JSON."""
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        data = text.encode("utf-8")
+        data = _spell(value).encode("utf-8")
     except (TypeError, ValueError):
         raise WireError("wire: wanted JSON values, got something else") from None
     if len(data) > MAX_FRAME_BYTES:

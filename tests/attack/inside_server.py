@@ -224,6 +224,8 @@ def launcher(facts: dict[str, Any]) -> dict[str, str]:
     found["start.traversal"] = ask("kernel.start", {"project": "demo", "path": "../../../keys"})
     found["start.absolute"] = ask("kernel.start", {"project": "demo", "path": facts["paths"][0]})
     found["start.nul"] = ask("kernel.start", {"project": "demo", "path": "a\0b/c"})
+    found["start.line"] = ask("kernel.start", {"project": "demo\n"})
+    found["start.terminal"] = ask("kernel.start", {"project": "demo", "session": "\x1b[2J"})
     found["start.role"] = ask("kernel.start", {"project": "demo", "role": "operator"})
     return found
 

@@ -120,11 +120,11 @@ def test_the_tap_names_the_cell_and_not_the_kernel(
 
 def test_a_read_after_the_cell_is_recorded_as_one_outside_of_cells(enclave: Any, found: dict[str, Any]) -> None:
     end = time.monotonic() + 15
-    while time.monotonic() < end:
-        if enclave.events(kind="dataset.read", cell="background"):
-            return
+    reads = enclave.events(kind="dataset.read", cell="background")
+    while not reads and time.monotonic() < end:
         time.sleep(0.2)
-    raise AssertionError("no read outside of a cell was recorded")
+        reads = enclave.events(kind="dataset.read", cell="background")
+    assert reads
 
 
 def test_lent_memory_cannot_be_changed_by_any_way_in(found: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def test_two_holders_of_the_same_memory_do_not_share_a_place_in_it(found: dict[s
 
 def test_nothing_but_bounded_memory_with_plain_names_is_handed_in(found: dict[str, Any]) -> None:
     got = dict(found["submissions"])
-    assert got.pop("status_with_descriptors") in ("answered", "closed")
+    assert got.pop("status_with_descriptors") in ("invalid/invalid", "closed")
     refused = {"invalid", "not_found", "closed"}
     assert {name: answer for name, answer in got.items() if answer.split("/")[0] not in refused} == {}
 

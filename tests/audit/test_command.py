@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from enclave.audit.checkpoint import VerifierKey, verify_checkpoint
 from enclave.audit.merkle import holds_consistency, holds_inclusion
+from enclave.cli.audit import app
+from enclave.cli.audit_examples import EXAMPLES
 from enclave.cli.session import Session, write_session
 from enclave.keys.verify import verify_ed25519
 from enclave.policy.model import Actor
@@ -72,6 +76,46 @@ def test_a_proof_holds_for_whoever_has_only_the_verifier_key(auditd, enclave):
     assert holds_inclusion(bytes.fromhex(proof["leaf_hash"]), 17, head.size, head.root, path)
     steps = [bytes.fromhex(step) for step in proof["consistency"]]
     assert holds_consistency(older["size"], bytes.fromhex(older["root"]), head.size, head.root, steps)
+
+
+def test_a_proof_is_checked_without_the_log_and_no_changed_one_passes(auditd, enclave, tmp_path):
+    write(auditd, 300)
+    enclave("checkpoint")
+    (tmp_path / "vkey").write_text(enclave("vkey")[1])
+    text = tmp_path / "event.tlog-proof"
+    code, out, _ = enclave("prove", 17, "--from", 200, "--tlog-proof", text)
+    assert code == 0
+    proof = json.loads(out)
+    path = tmp_path / "proof.json"
+
+    def check(**changes):
+        path.write_text(json.dumps(proof | changes))
+        command = [sys.executable, "-m", "enclave.cli.main", "audit", "check-proof", path, "--vkey", tmp_path / "vkey"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).returncode
+
+    assert check() == 0
+    assert check(record=proof["record"].replace("service:test", "service:evil")) == 15
+    assert check(seq=18) == 15
+    assert check(inclusion=proof["inclusion"][::-1]) == 15
+    assert check(old_root="00" * 32) == 15
+    assert check(size=299) == 15
+    assert check(checkpoint=proof["checkpoint"].replace("\n301\n", "\n302\n")) == 15
+    assert check(leaf_hash="xyz") == 12
+    assert check(more=1) == 12
+    lines = text.read_text().splitlines()
+    assert lines[:2] == ["c2sp.org/tlog-proof@v1", "index 17"]
+    assert len(lines) == 2 + len(proof["inclusion"]) + 1 + len(proof["checkpoint"].splitlines())
+
+
+def test_nothing_is_proven_that_the_log_does_not_hold(auditd, enclave):
+    write(auditd, 3)
+    enclave("checkpoint")
+    assert enclave("prove", 400)[0] == 12
+    assert enclave("prove", 0, "--from", 400)[0] == 12
+    auditd.stop()
+    path = next((auditd.home.state("audit") / "segments").iterdir())
+    path.write_bytes(path.read_bytes().replace(b"service:test", b"service:evil"))
+    assert enclave("prove", 1)[0] == 15
 
 
 def test_an_export_verifies_on_its_own_and_holds_no_bodies_and_no_keys(auditd, enclave, tmp_path):
@@ -144,3 +188,23 @@ def test_the_daemon_says_why_it_does_not_start(tmp_path, auditd):
     assert second.returncode == 13
     assert "another process" in second.stderr
     assert Path(auditd.home.socket("auditd")).exists()
+
+
+def every_command(command, path=()):
+    inner = getattr(command, "commands", {})
+    if not inner:
+        yield " ".join(path), command
+    for name, one in inner.items():
+        yield from every_command(one, (*path, name))
+
+
+COMMANDS = dict(every_command(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_help_of_every_command_ends_with_an_example_that_it_takes(path):
+    words = shlex.split(COMMANDS[path].epilog.removeprefix("Example:").partition(" > ")[0])
+    given = ["enclave", "audit", *path.split()]
+    assert words[: len(given)] == given
+    COMMANDS[path].make_context(path, words[len(given) :])
+    assert set(EXAMPLES) == set(COMMANDS)

@@ -22,6 +22,7 @@ def test_events_survive_a_restart_and_numbers_go_on(auditd):
     auditd.start()
     second = auditd.client.record("audit.rebuild", actor="service:test")
     assert second.seq > first.seq
+    assert [len(auditd.events(kind=kind)) for kind in ("audit.started", "audit.stopped")] == [2, 1]
     assert [r["seq"] for r in auditd.records()] == list(range(second.seq + 1))
 
 

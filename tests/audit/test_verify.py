@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from enclave.audit import segment_sums as segment_sums_module
 from enclave.audit.checkpoint import TreeHead, VerifierKey, write_checkpoint
+from enclave.audit.segment_sums import sum_segment
 from enclave.audit.segments import FILE_HEAD, Record, frame, read_segment, segment_files
 from enclave.audit.verify import verify_log
 from enclave.keys.sign import open_signer
@@ -153,19 +155,19 @@ def test_a_saved_checkpoint_finds_a_log_that_was_written_anew(log, auditd, tmp_p
         auditd.client.record("audit.rebuild", actor="service:test", detail={"rows": number})
     auditd.stop()
     assert kinds(audit) == set()
-    assert kinds(audit, against=saved) == {"split_view"}
+    assert kinds(audit, against=[saved]) == {"split_view"}
 
 
 def test_a_saved_checkpoint_finds_a_log_that_was_rolled_back(log, auditd):
     saved = (log / "log" / "checkpoint").read_text()
-    assert kinds(log, against=saved) == set()
+    assert kinds(log, against=[saved]) == set()
     audit = auditd.home.state("audit")
     auditd.start()
     auditd.client.record("audit.rebuild", actor="service:test")
     auditd.stop()
     newer = (audit / "log" / "checkpoint").read_text()
-    assert kinds(audit, against=saved) == set()
-    assert kinds(log, against=newer) == {"truncation"}
+    assert kinds(audit, against=[saved]) == set()
+    assert kinds(log, against=[newer]) == {"truncation"}
 
 
 def test_with_the_tiles_gone_too_an_edit_is_still_found(log):
@@ -177,3 +179,37 @@ def test_with_the_tiles_gone_too_an_edit_is_still_found(log):
     assert not verdict.ok
     assert verdict.first_bad_seq is not None
     assert verdict.first_bad_seq <= 270
+
+
+@pytest.mark.parametrize("harm", ["none", "byte", "cut", "swap"])
+def test_two_processes_see_what_one_sees(auditd, monkeypatch, harm):
+    for number in range(40):
+        auditd.client.record("audit.rebuild", actor="service:test", detail={"rows": number})
+        if number % 10 == 9:
+            auditd.daemon.ledger._writer.rotate()
+    auditd.stop()
+    folder = auditd.home.state("audit")
+    paths = segment_files(folder / "segments")
+    assert len(paths) >= 4
+    data = paths[1].read_bytes()
+    harmed = {"none": data, "byte": data[:-9] + b"!" + data[-8:], "cut": data[:-5], "swap": paths[2].read_bytes()}
+    paths[1].write_bytes(harmed[harm])
+    alone = verify_log(folder)
+    sums = [sum_segment(path, upto=40) for path in paths]
+    monkeypatch.setattr(segment_sums_module, "WORTH_BYTES", 0)
+    with segment_sums_module.segment_sums(paths, upto=40) as both:
+        assert list(both) == sums
+    assert verify_log(folder) == alone
+    assert alone.ok is (harm == "none")
+
+
+def test_when_the_other_process_is_ended_this_one_does_its_part(auditd, monkeypatch):
+    for _ in range(3):
+        auditd.client.record("audit.rebuild", actor="service:test")
+        auditd.daemon.ledger._writer.rotate()
+    auditd.stop()
+    paths = segment_files(auditd.home.state("audit") / "segments")
+    monkeypatch.setattr(segment_sums_module, "WORTH_BYTES", 0)
+    monkeypatch.setattr(segment_sums_module.sys, "executable", "/bin/false")
+    with segment_sums_module.segment_sums(paths, upto=3) as both:
+        assert list(both) == [sum_segment(path, upto=3) for path in paths]

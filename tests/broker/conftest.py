@@ -142,11 +142,12 @@ class BrokerStand:
     launcher: LauncherStandIn
     store: SealedStore
     settings: BrokerSettings
+    clock: Any = None
     daemon: BrokerDaemon | None = None
     kernels: list[Kernel] = field(default_factory=list)
 
     def start(self) -> None:
-        self.daemon = BrokerDaemon(self.audit.home, log=Log("brokerd"), settings=self.settings)
+        self.daemon = BrokerDaemon(self.audit.home, log=Log("brokerd"), settings=self.settings, clock=self.clock)
         self.daemon.start()
 
     def stop(self) -> None:
@@ -250,6 +251,8 @@ def good_facts(done: SealedVersion) -> LeaseFacts:
         expires=format_time(now + timedelta(days=100)),
         certificate_expert="edgar",
         version_steward="stella",
+        grant_id="a" * 32,
+        grant_state="active",
     )
 
 

@@ -87,6 +87,7 @@ def test_a_kernel_learns_what_it_may_open(broker: Stand) -> None:
     ]
     broker.registry.change(certificate_valid=False, certificate_reason="revoked")
     assert broker.kernel().client.call(ListDatasets()).datasets == ()
+    assert [(e["actor"], e["outcome"]) for e in broker.events(kind="dataset.list")] == [("rosa", "ok")] * 2
 
 
 @pytest.mark.row("S10.1")
@@ -183,6 +184,9 @@ NEIGHBOURS = {
     "certificate_not_yet_valid": {"not_before": future()},
     "certificate_other_root": {"certificate_root": "0" * 64},
     "certificate_missing": {"certificate_id": ""},
+    "not_granted": {"grant_id": "", "grant_state": ""},
+    "grant_revoked": {"grant_state": "revoked"},
+    "grant_over": {"grant_until": past()},
 }
 
 
@@ -218,7 +222,7 @@ def test_a_read_is_refused_as_soon_as_a_fact_does_not_hold_any_more(broker: Stan
         return False
 
     broker.wait_for(refused, within_s=3)
-    broker.wait_for(lambda: broker.events(kind="lease.end", reason=reason), within_s=3)
+    assert broker.wait_for(lambda: broker.events(kind="lease.end", reason=reason), within_s=3)
 
 
 @pytest.mark.parametrize(
@@ -478,3 +482,30 @@ def test_each_kernel_has_its_own_socket_in_its_own_folder(broker: Stand) -> None
     assert not (kernel.directory / "lease.sock").exists()
     with pytest.raises(UnavailableError):
         WireClient(Path(kernel.directory) / "lease.sock").call(ListDatasets())
+
+
+@pytest.mark.row("S13.7")
+def test_a_replay_reads_the_bound_version_only_and_stands_in_the_ledger(broker: Any) -> None:
+    from enclave.core.canonical import canonical_bytes
+    from enclave.determination.certificate import Certificate, Expert, ReleaseTerms, certificate_text
+    from enclave.wire.messages.broker import ReplayDetermination
+
+    certificate = Certificate(
+        id="0" * 32,
+        dataset="demo-ct",
+        version=1,
+        content_root="cd" * 32,
+        expert=Expert(principal="edgar", name="E", qualification="Q", independence="I", engagement="E-1"),
+        steward="stella",
+        release=ReleaseTerms(model="enclave", recipients=("demo",)),
+        drafted="2026-01-01T00:00:00.000000Z",
+        not_before="2026-01-01T00:00:00.000000Z",
+        expires="2027-01-01T00:00:00.000000Z",
+    )
+    text = certificate_text(certificate).decode()
+    with pytest.raises(IntegrityError):
+        broker.call(ReplayDetermination(dataset="demo-ct", version=1, text=text))
+    with pytest.raises(EnclaveError):
+        broker.call(ReplayDetermination(dataset="demo-ct", version=1, text=canonical_bytes({"a": 1}).decode()))
+    (event,) = broker.events(kind="determination.replay", outcome="failed")
+    assert (event["reason"], event["detail"]["certificate"]) == ("other_root", "0" * 32)

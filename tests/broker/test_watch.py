@@ -43,11 +43,39 @@ def test_a_revoked_certificate_ends_lease_and_kernel_within_five_seconds(make_br
     assert event["detail"] == {"lease": lease.lease}
 
 
+@pytest.mark.row("S8.3")
+def test_a_revoked_grant_ends_lease_and_kernel_within_five_seconds(make_broker: Callable[..., Stand]) -> None:
+    """With the settings as they come; a grant that was only asked for again opens nothing."""
+    broker = make_broker()
+    broker.seal()
+    kernel = broker.kernel()
+    lease = kernel.open()
+    broker.registry.change(grant_state="revoked")
+    began = time.monotonic()
+    assert broker.launcher.heard.wait(5)
+    assert time.monotonic() - began < 5
+    assert broker.launcher.ended == [(kernel.id, "grant_revoked")]
+    assert isinstance(kernel.refused(lambda: kernel.read(lease.lease, "series/1.2.3")), UnavailableError)
+    (event,) = broker.wait_for(lambda: broker.events(kind="lease.end"))
+    assert (event["reason"], event["kernel"], event["actor"]) == ("grant_revoked", kernel.id, "rosa")
+    broker.registry.change(grant_state="requested")
+    other = broker.kernel()
+    assert other.refused(other.open).code == "not_granted"
+
+
+def test_a_lease_ends_with_its_grant_when_that_is_sooner_than_the_certificate(broker: Stand) -> None:
+    kernel = broker.kernel()
+    until = format_time(datetime.now(UTC) + timedelta(seconds=0.7))
+    broker.registry.change(grant_until=until)
+    assert kernel.open().expires == until
+    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "grant_over")])
+
+
 def test_a_certificate_that_expires_ends_the_lease_without_anybody_asking(broker: Stand) -> None:
     kernel = broker.kernel()
     broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=0.7)))
     kernel.open()
-    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "certificate_expired")])
+    assert broker.wait_for(lambda: broker.launcher.ended) == [(kernel.id, "certificate_expired")]
 
 
 def test_a_certificate_expires_even_while_the_registry_is_away(broker: Stand) -> None:
@@ -55,7 +83,7 @@ def test_a_certificate_expires_even_while_the_registry_is_away(broker: Stand) ->
     broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=1)))
     kernel.open()
     broker.registry.stop()
-    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "certificate_expired")])
+    assert broker.wait_for(lambda: broker.launcher.ended) == [(kernel.id, "certificate_expired")]
 
 
 def test_a_person_who_leaves_the_project_loses_the_kernel_and_others_keep_theirs(broker: Stand) -> None:
@@ -109,7 +137,7 @@ def test_a_right_lost_while_the_broker_was_away_ends_the_kernel(broker: Stand) -
     broker.stop()
     broker.registry.change(certificate_valid=False, certificate_reason="revoked")
     broker.start()
-    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "certificate_revoked")])
+    assert broker.wait_for(lambda: broker.launcher.ended) == [(kernel.id, "certificate_revoked")]
 
 
 def test_a_kernel_that_went_while_the_broker_was_away_is_forgotten(broker: Stand) -> None:

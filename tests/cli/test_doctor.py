@@ -48,9 +48,19 @@ def test_a_missing_requirement_is_unavailable_and_named(
     assert "wait for night" in said
 
 
-def test_a_missing_recommendation_is_advice_and_no_error(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def test_a_missing_recommendation_is_advice_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, home: Home, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     only(monkeypatch, Check("stars", "recommended", lambda _: Finding(False, "none"), "dark nights", "look up"))
-    doctor(home.root, None)
+    target = tmp_path / "found.json"
+    doctor(home.root, str(target))
+    told = json.loads(target.read_text())
+    assert told["ok"] is True
+    assert [(one["id"], one["ok"]) for one in told["checks"]] == [("stars", False)]
+    said = capsys.readouterr().err
+    assert "advice" in said
+    assert "look up" in said
+    assert "Everything that is required is here." in said
 
 
 def test_a_check_that_breaks_counts_as_a_miss(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:

@@ -130,7 +130,7 @@ def test_json_to_a_place_that_cannot_be_written_is_a_clear_error_and_leaves_noth
         write_json({"a": 1}, str(path))
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "file").read_text() == "kept"
-    assert not list(Path("/").glob(".enclave-json*"))
+    assert not list(Path("/").glob(".enclave-write*"))
 
 
 @pytest.mark.parametrize("name", ["out.json", "x" * 250])

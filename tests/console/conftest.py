@@ -12,23 +12,33 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from review_batch import keep_batch
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from enclave.audit.alerts.daemon import WatchDaemon
+from enclave.audit.alerts.settings import WatchSettings
 from enclave.console.app import PREFIX, HubPlace, make_app
 from enclave.core.canonical import canonical_bytes
+from enclave.core.errors import DeniedError
 from enclave.core.secret import Secret
+from enclave.intake.daemon import IntakeDaemon
+from enclave.keys.files import new_symmetric
+from enclave.policy.model import Actor
+from enclave.reidentification.daemon import VaultDaemon
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
+from enclave.wire.client import WireClient
 from enclave.wire.messages import registry as r
 from enclave.wire.messages import reports as p
+from enclave.wire.messages.vault import StoreMap
 from enclave.wire.peer import Call, Reply, WireServer
 
 
@@ -101,10 +111,19 @@ class Registry:
             summary={"records": 40, "risk": {"k": 5}},
             certificate="cd" * 16,
             projects=("demo",),
+            review={"required": True, "sample": 7, "waiting": 0, "unclean": 0, "verdict": "", "by": "", "reason": ""},
         )
         release = r.Release(
             id="ef" * 16, dataset="demo-ct", version=1, project="demo", state="requested", requested_by="stella"
         )
+        grant = r.Grant(
+            id="0a" * 16, person="rosa", dataset="demo-ct", version=1, project="demo", state="active", opens="ok",
+            requested_by="stella", decided_by="hana", reason="By the release.",
+        )  # fmt: skip
+        asked = replace(
+            grant, id="0b" * 16, person="ruth", state="requested", opens="grant_requested",
+            until="2031-01-01T00:00:00Z", decided_by="", reason="",
+        )  # fmt: skip
         shown = r.Certificate(id="cd" * 16, state="signed", text=CERTIFICATE, digest="12" * 32)
         answers = {
             r.ListVersions: r.VersionList(versions=(version,)),
@@ -112,6 +131,9 @@ class Registry:
             r.ListReleases: r.ReleaseList(releases=(release,)),
             r.RequestRelease: release,
             r.DecideRelease: release,
+            r.ReviewVersion: version,
+            r.ListGrants: r.GrantList(grants=(asked, grant)),
+            r.NoteSample: version,
         }
         return {cls: self._answer(value) for cls, value in answers.items()}
 
@@ -202,6 +224,8 @@ class ConsoleStand:
     airlock: Any
     registry: Registry
     port: int
+    roles: dict[str, set[str]] = field(default_factory=lambda: PEOPLE)
+    servers: dict[str, WireServer] = field(default_factory=dict)
 
     @property
     def picture(self) -> bytes:
@@ -218,14 +242,14 @@ def console(airlock: Any, auditd: Any) -> Iterator[ConsoleStand]:
     registry = Registry()
     own = airlock.neighbours
     own.stop("registryd")
-    servers = [
-        WireServer(home.socket(name), {**handlers}, log=Log(name), allowed_uids=frozenset({os.getuid()}))
+    servers = {
+        name: WireServer(home.socket(name), {**handlers}, log=Log(name), allowed_uids=frozenset({os.getuid()}))
         for name, handlers in (
             ("registryd", {**registry.handlers(), **own.registry_handlers()}),
             ("reportd", registry.report_handlers()),
         )
-    ]
-    for server in servers:
+    }
+    for server in servers.values():
         server.start()
     hub = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
     threading.Thread(target=hub.serve_forever, daemon=True).start()
@@ -251,10 +275,57 @@ def console(airlock: Any, auditd: Any) -> Iterator[ConsoleStand]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert ready.wait(10)
-    yield ConsoleStand(airlock, registry, ports[0])
+    watchd = WatchDaemon(
+        home, log=Log("watchd"), resolve=auditd._person, settings=WatchSettings(look_s=0.05, metrics="")
+    )
+    watchd.start()
+    yield ConsoleStand(airlock, registry, ports[0], servers=servers)
+    watchd.close()
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
     hub.shutdown()
-    for server in servers:
+    for server in servers.values():
         server.close()
     own.start("registryd")
+
+
+SUBJECTS = tuple(f"P-{number:015d}" for number in range(60))
+ORIGINAL = "Zanaryquist"
+
+
+def person_of(console: ConsoleStand) -> Callable[[str], Actor]:
+    """Who a token stands for, as the Hub would say it to a daemon."""
+
+    def resolve(token: str) -> Actor:
+        name = token.removeprefix("token-")
+        if name not in console.roles:
+            raise DeniedError("token: wanted one of the Hub, got another", code="token_invalid")
+        return Actor(name, frozenset(console.roles[name]))
+
+    return resolve
+
+
+@pytest.fixture
+def desk(console: ConsoleStand) -> Iterator[ConsoleStand]:
+    """The console with a vault beside it; of all people nobody here is on a project of the dataset."""
+    home = console.airlock.home
+    new_symmetric(home.key_file("vault"))
+    daemon = VaultDaemon(home, log=Log("vaultd"), resolve=person_of(console))
+    daemon.start()
+    client = WireClient(home.socket("vaultd"))
+    rows = tuple({"pseudonym": one, "original_ids": [f"{ORIGINAL}-{one}"], "offset_days": -3} for one in SUBJECTS)
+    client.call(StoreMap(dataset="demo-ct", batch="b" * 32, rows=rows))
+    yield console
+    client.close()
+    daemon.close()
+
+
+@pytest.fixture
+def intake_desk(console: ConsoleStand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsoleStand]:
+    """The console with an intake beside it that holds one sealed batch of stella's."""
+    monkeypatch.setattr("enclave.intake.pipeline._PAUSES_S", ())
+    keep_batch(console.airlock.home, tmp_path / "work")
+    daemon = IntakeDaemon(console.airlock.home, resolve=person_of(console), log=Log("intaked"))
+    daemon.start()
+    yield console
+    daemon.close()

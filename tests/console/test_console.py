@@ -15,6 +15,7 @@ from enclave.wire.messages import registry as r
 from enclave.wire.messages import reports as p
 
 PAGES = ("", "egress", "datasets", "releases", "reports", "audit")
+PAGES += ("audit/alerts", "audit/reviews", "audit/drills", "audit/lineage")
 HERE = Path(enclave.console.__file__).parent
 
 
@@ -174,6 +175,27 @@ def test_a_decision_without_reason_does_not_reach_the_registry(console: Any) -> 
     assert not [m for m in console.registry.asked if isinstance(m, r.DecideRelease)]
 
 
+@pytest.mark.parametrize(("verdict", "clean"), [("clean", True), ("unclean", False)])
+def test_what_an_honest_broker_says_of_a_sample_goes_to_the_registry_with_its_reason(
+    console: Any, verdict: str, clean: bool
+) -> None:
+    browser = console.browser("hana")
+    page = browser.open("releases")[2]
+    assert "7 items in the sample" in page
+    assert "a yes is required before the approval" in page
+    form = {"version": "demo-ct@1", "verdict": verdict}
+    assert browser.send("releases", "releases/review", **form, reason="seen all")[0] == 303
+    assert browser.send("releases", "releases/review", **form, reason=" ")[0] == 400
+    assert browser.send("releases", "releases/review", version="demo-ct@1", verdict="", reason="x")[0] == 400
+    (asked,) = [m for m in console.registry.asked if isinstance(m, r.ReviewVersion)]
+    assert (asked.version, asked.clean, asked.reason, asked.token) == (1, clean, "seen all", "token-hana")
+
+
+@pytest.mark.parametrize("person", ["stella", "ada", "olga", "otto"])
+def test_nobody_else_is_offered_the_verdict(console: Any, person: str) -> None:
+    assert 'name="verdict"' not in console.browser(person).open("releases")[2]
+
+
 def test_a_data_steward_asks_for_a_release(console: Any) -> None:
     status, _, _ = console.browser("stella").send("releases", "releases/request", version="demo-ct@1", project="demo")
     assert status == 303
@@ -206,6 +228,7 @@ def test_an_auditor_reads_the_ledger_and_nobody_else_does(console: Any) -> None:
         assert status == 200, view
         assert "stop" not in re.findall(r'<p class="note (\w+)" role="alert"', page), view
     assert "egress.vote" in browser.open("audit?view=denials")[2]
+    assert "Not held elsewhere" in browser.open("audit")[2]  # no off-host witness is set
     assert console.browser("olga").open("audit")[0] == 403
     assert 'role="alert"' in browser.open("audit?sql=SELEC")[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.resources
 import json
 import struct
 import zlib
@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optional import need
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -25,7 +26,7 @@ from enclave.deid.recipe import Recipe, build_recipe
 NAME = "Zanaryquist"
 NUMBER = "M-4711-2288"
 HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors", "retain_patient_characteristics"]})
-PACKAGES = {"data_store": "pydicom-data", "deid_data": "deid-data"}
+PACKAGES = {"pydicom-data": "data_store", "deid-data": "deid_data"}  # distribution → its module
 
 
 def element(group: int, number: int, vr: bytes, value: bytes, *, length: int | None = None) -> bytes:
@@ -192,10 +193,9 @@ def test_dates_of_zeros_do_not_keep_a_file_back(keyring: Any, tmp_path: Path) ->
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_the_files_of_public_packages_all_go_through(package: str, keyring: Any, tmp_path: Path) -> None:
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        pytest.skip(f"wanted the package {PACKAGES[package]}, found none; pip install {PACKAGES[package]}")
-    report = run(Path(found.submodule_search_locations[0]), tmp_path / "out", keyring).report
+    need(package)
+    folder = importlib.resources.files(PACKAGES[package])
+    report = run(Path(str(folder)), tmp_path / "out", keyring).report
     assert report["files_in"] == report["files_out"] + report["quarantined"] > 1
     assert "failed" not in report["reasons"]
 

@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,9 @@ from typing import Any
 import ahocorasick
 import pydicom
 import pytest
+from dicom_objects import CT, encoded, instance
 from pyarrow import parquet
+from pydicom.dataset import Dataset
 
 from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid.check import check_output
@@ -50,7 +53,8 @@ def test_the_account_adds_up(ran: Any) -> None:
     report = ran.result.report
     assert report["files_in"] == report["files_out"] + report["quarantined"]
     assert sum(report["reasons"].values()) == report["quarantined"]
-    assert set(report["reasons"]) == {"pixel_text_possible"}
+    assert set(report["reasons"]) <= {"pixel_text_disagreement"}
+    assert report["quarantined"] <= 0.05 * report["files_in"]
     files = [p for p in ran.output.rglob("*") if p.is_file() and p.parts[-2] != "quarantine" and p.name[0] != "."]
     assert len(files) == report["files_out"] + 1  # and the provenance
     assert report["canaries"]["planted"] > 10
@@ -99,10 +103,16 @@ def test_accession_numbers_link_images_and_visits(ran: Any) -> None:
         assert visits[ds.AccessionNumber] == str(ds.PatientID)
 
 
-def test_pixels_are_those_of_the_input(ran: Any) -> None:
-    before = {ran.keyring.uid_of(str(ds.SOPInstanceUID)): ds.PixelData for ds in inputs(ran)}
+@pytest.mark.row("S13.3")
+def test_pixels_are_those_of_the_input_where_no_text_was_burned_in(ran: Any) -> None:
+    before = {ran.keyring.uid_of(str(ds.SOPInstanceUID)): ds for ds in inputs(ran)}
+    changed = 0
     for ds in outputs(ran):
-        assert ds.PixelData == before[str(ds.SOPInstanceUID)]
+        original = before[str(ds.SOPInstanceUID)]
+        with_text = original.Modality in ("US", "OT") or original.get("BurnedInAnnotation") == "YES"
+        assert (ds.PixelData != original.PixelData) is with_text, original.Modality
+        changed += with_text
+    assert 0 < changed < len(before)
 
 
 def test_technique_stays_and_descriptions_keep_their_clinical_words(ran: Any) -> None:
@@ -121,7 +131,8 @@ def test_what_was_done_is_declared_and_nothing_more(ran: Any) -> None:
         assert ds.PatientIdentityRemoved == "YES"
         assert ds.LongitudinalTemporalInformationModified == "MODIFIED"
         codes = {item.CodeValue for item in ds.DeidentificationMethodCodeSequence}
-        assert codes == {"113100", "113103", "113104", "113105", "113107", "113108", "113111"}
+        assert codes == {"113100", "113101", "113103", "113104", "113105", "113107", "113108", "113111"}
+        assert ds.BurnedInAnnotation == "NO"
         assert ds.preamble == bytes(128)
         assert set(ds.file_meta.keys()) <= {0x00020000, 0x00020001, *range(0x00020002, 0x00020004), 0x00020010,
                                             0x00020012, 0x00020013}  # fmt: skip
@@ -133,14 +144,7 @@ def test_private_blocks_go_but_for_the_safe_list(ran: Any) -> None:
         assert private == {(0x0043, 0x0010), (0x0043, 0x1039)}
 
 
-def test_images_with_possible_text_are_held_back(ran: Any) -> None:
-    left = {ran.keyring.uid_of(str(ds.SOPInstanceUID)): ds for ds in inputs(ran)}
-    for ds in outputs(ran):
-        original = left[str(ds.SOPInstanceUID)]
-        assert original.Modality in ("CT", "MR", "CR")
-        assert original.get("BurnedInAnnotation") != "YES"
-
-
+@pytest.mark.row("S13.8")
 def test_provenance_has_a_row_for_each_object_and_no_value(ran: Any) -> None:
     rows = parquet.read_table(ran.output / "provenance.parquet").to_pylist()
     assert len(rows) == ran.result.report["files_out"]
@@ -148,7 +152,8 @@ def test_provenance_has_a_row_for_each_object_and_no_value(ran: Any) -> None:
         assert (ran.output / row["output"]).is_file()
         assert len(row["input_sha256"]) == len(row["output_sha256"]) == 64
         assert row["table_edition"] == "2026c/2025b"
-        assert {entry["reason"] for entry in json.loads(row["redactions"])} <= {"vocabulary", "identifier_sweep"}
+        known = {"vocabulary", "identifier_sweep", "burned-in text"}
+        assert {entry["reason"] for entry in json.loads(row["redactions"])} <= known
 
 
 def test_a_verdict_names_its_reason_and_no_value(ran: Any) -> None:
@@ -169,7 +174,10 @@ def test_the_check_passes_on_what_the_job_made(ran: Any) -> None:
     found = check_output(ran.output, against=[ran.source], keyring=ran.keyring, recipe=ran.recipe)
     assert found["ok"], [check for check in found["checks"] if not check["ok"]]
     assert found["residual_hits"] == 0
-    assert 0 < len(found["review_sample"]) <= 20
+    texts = [item for item in found["review_sample"] if "#" in item]
+    assert 0 < len(found["review_sample"]) - len(texts) <= 20
+    assert {item.partition("[")[0] for item in texts} == {"tables/patients.csv#note", "tables/visits.csv#remark"}
+    assert len(texts) <= 40
 
 
 @pytest.mark.parametrize("what", ["pixels", "intervals", "uid_closure", "residual"])
@@ -188,9 +196,28 @@ def test_the_check_finds_each_kind_of_damage(ran: Any, tmp_path: Path, what: str
     target = tmp_path / source.relative_to(ran.output)
     target.parent.mkdir(parents=True)
     ds.save_as(target)
+    shutil.copy(ran.output / "provenance.parquet", tmp_path)
     found = check_output(tmp_path, against=[ran.source], keyring=ran.keyring, recipe=ran.recipe)
     assert not found["ok"]
     assert {check["id"] for check in found["checks"] if not check["ok"]} == {what}
+
+
+def test_references_to_what_did_not_leave_are_declared_and_no_fault(
+    keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        ds = instance(sop=f"1.2.9.{number}")
+        others = [Dataset() for _ in range(3)]
+        for other, sop in zip(others, ("1.2.9.0", "1.2.9.77", f"1.2.8.{number}"), strict=True):
+            other.ReferencedSOPClassUID, other.ReferencedSOPInstanceUID = CT, sop
+        ds.ReferencedImageSequence = others
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(encoded(ds))
+    recipe = replace(headers_recipe, tables={})
+    run_job(JobSpec(inputs=[tmp_path / "in"], output=tmp_path / "out", recipe=recipe, keyring=keyring))
+    found = check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=recipe)
+    assert found["ok"]
+    assert [check["count"] for check in found["checks"] if check["id"] == "references"] == [1 + 3]
 
 
 def test_a_used_output_folder_is_a_conflict_and_resume_does_nothing_twice(ran: Any) -> None:
@@ -225,17 +252,6 @@ def test_a_job_that_was_killed_goes_on_without_loss_or_double_work(
     ]
     assert names[0] == names[1]
     assert whole.report["files_out"] == fresh.report["files_out"]
-
-
-def test_two_processes_give_the_same_bytes_as_one(
-    source: Any, keyring: Any, headers_recipe: Any, tmp_path: Path
-) -> None:
-    results = []
-    for jobs in (1, 2):
-        out = tmp_path / str(jobs)
-        run_job(JobSpec(inputs=[source[0]], output=out, recipe=headers_recipe, keyring=keyring, jobs=jobs))
-        results.append({p.relative_to(out).as_posix(): p.read_bytes() for p in (out / "dicom").rglob("*.dcm")})
-    assert results[0] == results[1]
 
 
 def test_the_headers_recipe_lets_pixels_pass_and_says_so(

@@ -6,54 +6,23 @@ import json
 import os
 import zlib
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from dicom_objects import CANARY, CT, all_bytes, encoded, image, instance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from enclave.deid import check as check_module
 from enclave.deid.check import check_output
 from enclave.deid.job import JobSpec, run_job
-from enclave.deid.reasons import REASONS
+from enclave.deid.reasons import REASONS, Quarantined
 from enclave.deid.recipe import Recipe, build_recipe
-
-CANARY = "Zanaryquist"
-CT = "1.2.840.10008.5.1.4.1.1.2"
-
-
-def instance(*, sop: str = "1.2.3.4", syntax: UID = ExplicitVRLittleEndian, **attributes: Any) -> Dataset:
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = UID(CT), UID(sop)
-    ds.SOPClassUID, ds.SOPInstanceUID = CT, sop
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.1"
-    ds.PatientID, ds.PatientName, ds.Modality = f"{CANARY}-77", f"{CANARY}^Ida", "SR"
-    for name, value in attributes.items():
-        setattr(ds, name, value)
-    return ds
-
-
-def encoded(ds: Dataset) -> bytes:
-    buffer = BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def image() -> Dataset:
-    ds = instance(Modality="CT", BodyPartExamined="CHEST", ImageType=["ORIGINAL", "PRIMARY"])
-    ds.Rows = ds.Columns = 8
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated = ds.BitsStored = 16
-    ds.HighBit, ds.PixelRepresentation = 15, 0
-    ds.PixelData = bytes(range(128))
-    return ds
 
 
 def nested(depth: int) -> Dataset:
@@ -87,6 +56,12 @@ HELD: dict[str, tuple[Callable[[], bytes], str]] = {
     "too short": (lambda: b"\x08\x00", "not_dicom"),
     "no instance uid": (lambda: encoded(instance(sop="1.2")).replace(b"\x08\x00\x18\x00UI", b"\x09\x00\x18\x00UI"), ""),
     "private class": (lambda: encoded(instance(SOPClassUID="1.3.12.2.1107.5.9.1")), "private_sop_class"),
+    "two instance uids": (lambda: encoded(instance(SOPInstanceUID=["1.2.3.4", "1.2.3.5"])), "not_an_instance"),
+    "class in a name": (
+        lambda: encoded(instance()).replace(b"\x08\x00\x16\x00UI", b"\x08\x00\x16\x00PN"),
+        "unreadable",
+    ),
+    "class with a record number": (lambda: encoded(instance(SOPClassUID=f"{CT}.48151623")), "private_sop_class"),
     "document": (lambda: encoded(instance(EncapsulatedDocument=b"%PDF " + CANARY.encode() + b" ")), ""),
     "truncated pixels": (truncated, "truncated"),
     "deep": (lambda: encoded(nested(60)), "nesting"),
@@ -96,13 +71,6 @@ HELD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 def run(source: Path, output: Path, keyring: Any, recipe: Recipe | None = None) -> Any:
     return run_job(JobSpec(inputs=[source], output=output, recipe=recipe or Recipe(), keyring=keyring))
-
-
-def all_bytes(folder: Path) -> bytes:
-    return b"".join(
-        str(path.relative_to(folder)).encode() + (path.read_bytes() if path.is_file() else b"")
-        for path in sorted(folder.rglob("*"))
-    )
 
 
 @pytest.mark.parametrize("name", sorted(HELD))
@@ -166,6 +134,49 @@ def test_two_contents_under_one_uid_do_not_overwrite_each_other(keyring: Any, tm
     report = run(tmp_path / "in", tmp_path / "out", keyring).report
     assert report["reasons"] == {"duplicate_sop_uid": 1, "duplicate_identical": 1}
     assert report["files_out"] == 1
+
+
+def test_two_patients_with_one_sop_uid_are_each_checked_against_their_own_file(keyring: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        ds = instance(PatientID=f"{CANARY}-{name}", StudyDate="20200101")
+        (tmp_path / "in" / f"{name}.dcm").write_bytes(encoded(ds))
+    report = run(tmp_path / "in", tmp_path / "out", keyring).report
+    assert report["reasons"] == {"duplicate_sop_uid": 1}
+    for order in (["a.dcm", "b.dcm"], ["b.dcm", "a.dcm"]):  # whichever of them is read first
+        against = [tmp_path / "in" / name for name in order]
+        found = check_output(tmp_path / "out", against=against, keyring=keyring, recipe=Recipe())
+        assert [one["id"] for one in found["checks"] if not one["ok"]] == []
+
+
+def test_a_record_number_behind_the_root_of_the_standard_is_replaced(keyring: Any, tmp_path: Path) -> None:
+    root, number = "1.2.840.10008.5.1", "48151623"
+    ds = instance(PatientID=number, StudyInstanceUID=f"{root}.{number}", SynchronizationFrameOfReferenceUID=f"{root}.7")
+    ds.RelatedGeneralSOPClassUID = f"{root}.{number}"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(encoded(ds))
+    assert run(tmp_path / "in", tmp_path / "out", keyring).report["files_out"] == 1
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    assert number.encode() not in path.read_bytes() + str(path).encode()
+    assert pydicom.dcmread(path).StudyInstanceUID.startswith("2.25.")
+    assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=Recipe())["ok"]
+
+
+def test_the_check_tells_origins_that_only_one_of_two_readers_can_read(
+    keyring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(encoded(instance()))
+    run(tmp_path / "in", tmp_path / "out", keyring)
+    read = check_module.read_dataset
+
+    def stubborn(source: Any) -> Any:
+        if b"ENCLAVE" not in source.head(1 << 12):
+            raise Quarantined("unreadable")
+        return read(source)
+
+    monkeypatch.setattr(check_module, "read_dataset", stubborn)
+    assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=Recipe())["ok"]
 
 
 def test_a_file_without_preamble_and_meta_is_read(keyring: Any, tmp_path: Path) -> None:

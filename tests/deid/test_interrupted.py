@@ -20,6 +20,7 @@ from optional import need
 from pyarrow import parquet
 
 from enclave.core.errors import ConflictError, InvalidError, UnavailableError
+from enclave.deid.commit import STAGING
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.journal import NAME, Journal
 from enclave.keys.files import new_symmetric
@@ -123,6 +124,28 @@ def test_workers_end_with_the_job_that_was_killed(twins: Path, tmp_path: Path) -
     while any(alive(pid) for pid in family) and time.monotonic() < until:
         time.sleep(0.05)
     assert not [pid for pid in family if alive(pid)]
+
+
+def test_what_a_killed_job_left_is_below_its_output_and_gone_after_the_next_one(twins: Path, tmp_path: Path) -> None:
+    new_symmetric(tmp_path / "key")
+    (tmp_path / "r.toml").write_text("[canaries]\ncount = 3\n")
+    (tmp_path / "tmp").mkdir()
+    arguments = ("run", twins, "--output", tmp_path / "out", "--recipe", tmp_path / "r.toml", "--resume")
+    command = [sys.executable, "-m", "enclave.cli.main", "deid", *map(str, arguments)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    child = subprocess.Popen(
+        [*command, "--key-file", str(tmp_path / "key")], stderr=subprocess.DEVNULL, env=environment
+    )
+    until = time.monotonic() + 30
+    while not journaled(tmp_path / "out") and time.monotonic() < until:
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    assert list((tmp_path / "out" / STAGING).glob("*/canaries/in/dicom/*"))
+    assert not list((tmp_path / "tmp").iterdir())
+    subprocess.run([*command, "--key-file", str(tmp_path / "key")], capture_output=True, check=False, env=environment)
+    assert not (tmp_path / "out" / STAGING).exists()
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def descendants(pid: int) -> list[int]:

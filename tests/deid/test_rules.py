@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, timedelta
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from enclave.core.errors import InvalidError
 from enclave.deid import dates, names, uids
-from enclave.deid.actions import Action
-from enclave.deid.profile import DEFAULT_OPTIONS, OPTIONS, Profile, check_options
+from enclave.deid.actions import TYPES, UNKNOWN, Action, resolve
+from enclave.deid.profile import DEFAULT_OPTIONS, OPTIONS, RETAIN_DATES, Profile, check_options
 from enclave.deid.recipe import parse_recipe
 from enclave.deid.sweep import Subject, Sweeper
 from enclave.deid.table import table_rows, vocabulary
@@ -36,6 +37,19 @@ def test_a_date_time_keeps_its_time_and_zone(day: date, time: object, days: int)
     text = f"{day:%Y%m%d}{time:%H%M%S}.5+0130"
     moved = dates.shift_dt(text, days=days)
     assert moved == f"{day + timedelta(days=days):%Y%m%d}{time:%H%M%S}.5+0130"
+
+
+@given(DAYS, st.times(), SHIFT, st.sampled_from(["", "+0130", "-0500"]))
+def test_of_a_time_stays_what_the_recipe_says_and_the_day_moves_as_before(
+    day: date, time: object, days: int, zone: str
+) -> None:
+    moved, hour = f"{day + timedelta(days=days):%Y%m%d}", f"{time:%H}"
+    for clock in (f"{time:%H}", f"{time:%H%M}", f"{time:%H%M%S}", f"{time:%H%M%S.%f}", f"{time:%H:%M:%S}"):
+        assert [dates.keep_tm(clock, times=times) for times in dates.TIMES] == [clock, hour, ""]
+        if ":" not in clock:
+            text = f"{day:%Y%m%d}{clock}{zone}"
+            kept = [dates.shift_dt(text, days=days, times=times) for times in dates.TIMES]
+            assert kept == [f"{moved}{clock}{zone}", f"{moved}{hour}{zone}", f"{moved}{zone}"]
 
 
 @given(st.text())
@@ -106,7 +120,7 @@ def test_nothing_but_known_words_and_technique_numbers_gets_through(text: str) -
     ("text", "kept"),
     [
         ("CT CHEST W CONTRAST Branbury", "CT CHEST W CONTRAST"),
-        ("T1 FLAIR, L5-S1, Gleason 7", "T1 FLAIR L5-S1 Gleason 7"),
+        ("T1 FLAIR, L5-S1, Gleason 7", "T1 FLAIR, L5-S1, Gleason 7"),
         ("Hodgkin follow-up 2.5mm", "Hodgkin follow-up 2.5mm"),
         ("MRN 12345678", ""),
         ("call 030 555 1234", ""),
@@ -147,12 +161,41 @@ def test_the_sweep_leaves_other_text_alone(text: str) -> None:
     assert not Sweeper(SUBJECT, vocabulary=vocabulary()).found_in_text(text)
 
 
-@given(st.binary(max_size=400), st.text(max_size=80))
-def test_the_sweep_never_raises(data: bytes, text: str) -> None:
+COMMON = Subject(names={"HEAD^Philip", "PRIMARY^Jo", "LONG^Mary"}, numbers={"512", "L5"})
+
+
+@pytest.mark.parametrize("text", ["HEAD", "PRIMARY", "head", "Philips", "L5", "ORIGINAL PRIMARY AXIAL", "512"])
+def test_a_name_that_is_a_clinical_word_destroys_no_coded_value(text: str) -> None:
+    assert not Sweeper(COMMON, vocabulary=vocabulary()).found_in_term(text)
+    assert not Sweeper(COMMON, vocabulary=vocabulary()).found_in_bytes(text.encode())
+
+
+@pytest.mark.parametrize("text", ["head^philip", "Head, Philip", "philip", "primary jo", "MARY"])
+def test_the_whole_name_or_its_telling_part_is_found_in_coded_values_too(text: str) -> None:
+    assert Sweeper(COMMON, vocabulary=vocabulary()).found_in_term(text)
+
+
+@pytest.mark.parametrize("data", [b"\0PHILIP\0", b"xxphilip", b"philip1950", b"PHILIP_HEAD", b"head philip."])
+def test_a_name_in_bytes_is_found_unless_a_known_word_holds_it(data: bytes) -> None:
+    assert Sweeper(COMMON, vocabulary=vocabulary()).found_in_bytes(data)
+    assert not Sweeper(COMMON, vocabulary=vocabulary()).found_in_bytes(b"Philips Medical Systems, philips")
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.text(max_size=80), st.text(max_size=80))
+def test_the_sweep_finds_an_identifier_between_any_bytes_and_any_text(
+    before: bytes, after: bytes, left: str, right: str
+) -> None:
     sweeper = Sweeper(SUBJECT, vocabulary=vocabulary())
-    sweeper.found_in_bytes(data)
-    sweeper.found_in_text(text)
-    sweeper.found_in_number(text)
+    assert sweeper.found_in_bytes(before + b"MRN-0012345678" + after)
+    assert sweeper.found_in_text(f"{left} MRN-0012345678 {right}")
+
+
+@given(st.binary(max_size=400), st.text(max_size=80))
+def test_the_sweep_of_nobody_finds_nothing_in_any_bytes_or_text(data: bytes, text: str) -> None:
+    sweeper = Sweeper(Subject(), vocabulary=vocabulary())
+    assert not sweeper.found_in_bytes(data)
+    assert not sweeper.found_in_text(text)
+    assert not sweeper.found_in_number(text)
 
 
 def test_two_options_that_contradict_are_both_named() -> None:
@@ -165,15 +208,60 @@ def test_an_unknown_option_names_the_nearest() -> None:
         check_options(["retain_uid"])
 
 
-@given(st.sets(st.sampled_from(sorted(OPTIONS))))
-def test_every_row_has_an_action_under_every_set_of_options(options: set[str]) -> None:
-    if {"retain_full_dates", "retain_modified_dates"} <= options:
-        options = options - {"retain_full_dates"}
-    profile = Profile(table_rows(), options=options)
+ROWS_IN_SHORT = {(row.basic, tuple(sorted(row.options.items()))): row for row in table_rows()}.values()
+SUBSETS = [
+    {option for place, option in enumerate(OPTIONS) if number >> place & 1} for number in range(1 << len(OPTIONS))
+]
+
+
+def test_each_of_all_sets_of_options_is_a_recipe_or_an_error_that_names_two_of_them() -> None:
+    """The whole lattice: 4,096 sets. Refused is what holds a full and a modified date, and nothing else."""
+    refused = 0
+    for options in SUBSETS:
+        try:
+            assert set(check_options(options)) == options
+        except InvalidError as error:
+            refused += 1
+            assert error.code == "option_conflict"
+            assert {option for option in OPTIONS if option in error.message} == set(RETAIN_DATES) <= options
+        else:
+            assert not set(RETAIN_DATES) <= options
+    assert refused == len(SUBSETS) // 4
+
+
+def test_every_row_has_a_defined_action_in_every_iod_under_every_set_of_options() -> None:
+    deciding = {option for row in table_rows() for option in row.options}
+    for options in SUBSETS:
+        if set(RETAIN_DATES) <= options or not options <= deciding:
+            continue  # the others decide on pixels and private elements, not on a row
+        profile = Profile(ROWS_IN_SHORT, options=options)
+        for row in ROWS_IN_SHORT:
+            tag = int(row.tag.replace("x", "0"), 16)
+            said = {row.options[option] for option in options if option in row.options}
+            for iod_type in (*TYPES, UNKNOWN):
+                rule = profile.listed(tag, iod_type=iod_type)
+                assert rule is not None
+                assert rule.action.value in said if said else rule.action is resolve(row.basic, iod_type=iod_type)
+                assert rule.because
+
+
+def test_options_that_have_no_column_decide_on_no_row() -> None:
+    deciding = {option for row in table_rows() for option in row.options}
+    assert set(OPTIONS) - deciding == {"clean_pixel_data", "clean_recognizable_features", "retain_safe_private"}
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(OPTIONS, 2)), ids="+".join)
+def test_two_options_decide_alike_in_whatever_order_they_are_given(pair: tuple[str, str]) -> None:
+    if pair == RETAIN_DATES:
+        with pytest.raises(InvalidError):
+            check_options(pair)
+        return
+    one, other = Profile(table_rows(), options=pair), Profile(table_rows(), options=pair[::-1])
+    alone = [Profile(table_rows(), options=[option]) for option in pair]
     for row in table_rows():
-        rule = profile.listed(int(row.tag.replace("x", "0"), 16))
-        assert rule is not None
-        assert rule.action in Action
+        tag = int(row.tag.replace("x", "0"), 16)
+        assert one.listed(tag) == other.listed(tag)
+        assert one.listed(tag) in [profile.listed(tag) for profile in alone]
 
 
 def test_names_and_numbers_of_patients_never_stay_under_any_option() -> None:
@@ -202,6 +290,9 @@ def test_repeating_groups_are_known() -> None:
         "profile = 'other'",
         "options = ['nothing']",
         "[dates]\nmax_shift_days = 0",
+        '[dates]\ntimes = "minute"',
+        'options = ["retain_full_dates"]\n[dates]\ntimes = "hour"',
+        'options = []\n[dates]\ntimes = "none"',
         "[canaries]\ncount = -1",
         "[private]\nallow = [{creator = 'A', element = '0008,0010'}]",
         "[tables.a.columns]\nx = 'boss'",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statements import EVIDENCE, TERMS
 
 from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, IntegrityError, InvalidError
@@ -19,18 +22,23 @@ from enclave.determination.certificate import (
     Certificate,
     Expert,
     ReleaseTerms,
+    Signature,
     SignedCertificate,
     certificate_text,
+    countersigned_bytes,
     pack,
     parse_certificate,
     unpack,
 )
+from enclave.determination.completeness import STATEMENTS, check_complete, missing
 from enclave.determination.drafting import draft_certificate, parse_draft_config
 from enclave.determination.states import MOVED_BY, STATES, TRANSITIONS, check_move, may_move
 from enclave.determination.trust import TrustedExpert, TrustList, pack_trust, parse_revoked, unpack_trust
-from enclave.determination.verification import REASONS, Verification, verify_file
+from enclave.determination.verification import REASONS, Verification, countersigned, verify_file
 from enclave.keys.files import new_ed25519
 from enclave.keys.sign import Signer, open_signer
+from enclave.keys.software_authenticator import SoftwareAuthenticator
+from enclave.keys.webauthn import RelyingParty
 
 pytestmark = pytest.mark.row("S13.7")
 
@@ -81,7 +89,7 @@ def certificate(**changes: Any) -> Certificate:
 
 def signed_file(signer: Signer, **changes: Any) -> bytes:
     text = certificate_text(certificate(**changes))
-    return pack(SignedCertificate(text, signer.public_key, signer.sign(text)))
+    return pack(SignedCertificate(text, Signature(public_key=signer.public_key, value=signer.sign(text))))
 
 
 def judge(data: bytes, signer: Signer, **changes: Any) -> Verification:
@@ -168,6 +176,14 @@ def test_the_exit_family_follows_the_reason(signer: Signer) -> None:
         judge(data, signer, content_root="cd" * 32).check()
 
 
+@pytest.mark.parametrize("reason", [reason for reason in REASONS if reason != "ok"])
+def test_each_reason_says_what_to_do(reason: Any) -> None:
+    with pytest.raises((DeniedError, IntegrityError)) as caught:
+        Verification(valid=False, reason=reason, expires=None).check()
+    assert caught.value.code == reason
+    assert re.fullmatch(r"certificate: wanted a valid one, got [a-z ]+; .+", caught.value.message)
+
+
 def test_the_text_has_one_spelling(signer: Signer) -> None:
     text = certificate_text(certificate())
     assert certificate_text(parse_certificate(text)) == text
@@ -246,3 +262,147 @@ def test_every_step_that_is_not_in_the_table_is_a_conflict() -> None:
 def test_the_tables_of_steps_and_movers_are_total() -> None:
     assert set(TRANSITIONS) == set(STATES)
     assert set(MOVED_BY) == {(old, new) for old, after in TRANSITIONS.items() for new in after}
+
+
+# ── what it must state, and the steward's counter-signature ─────────────────
+
+
+def complete(**changes: Any) -> Certificate:
+    config, free = parse_draft_config(D_TOML)
+    terms = ReleaseTerms(model="enclave", recipients=("demo",), **TERMS)
+    found = draft_certificate(
+        replace(config, release=terms),
+        free,
+        certificate_id="0" * 32,
+        name=VersionName("demo-ct", 1),
+        content_root=ROOT,
+        steward="stella",
+        evidence=EVIDENCE,
+        at=NOW,
+    )
+    return replace(found, **changes)
+
+
+def without(certificate: Certificate, statement: str) -> Certificate:
+    """The same with this one statement empty."""
+    section, _, name = statement.partition(".")
+    held = getattr(certificate, section)
+    if not name:
+        return replace(certificate, **{section: type(held)()})
+    if isinstance(held, dict):
+        return replace(certificate, **{section: {key: value for key, value in held.items() if key != name}})
+    return replace(certificate, **{section: replace(held, **{name: type(getattr(held, name))()})})
+
+
+def test_a_complete_certificate_lacks_nothing() -> None:
+    assert missing(complete()) == ()
+    check_complete(complete())
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_each_statement_that_is_not_made_is_named(statement: str) -> None:
+    assert missing(without(complete(), statement)) == (statement,)
+    with pytest.raises(InvalidError, match=statement) as caught:
+        check_complete(without(complete(), statement))
+    assert caught.value.code == "certificate_incomplete"
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("counts.rows", -1),
+        ("counts.rows", True),
+        ("counts.series", "60"),
+        ("deidentification.option_codes", ["basic"]),
+        ("deidentification.option_codes", []),
+        ("deidentification.recipe_sha256", "AB" * 32),
+        ("assumptions.sampling_fraction", 0),
+        ("assumptions.sampling_fraction", 1.5),
+        ("assumptions.adversary", "  "),
+        ("thresholds.justification", ""),
+        ("results.after", {}),
+    ],
+)
+def test_a_statement_in_another_form_says_nothing(statement: str, value: Any) -> None:
+    section, _, name = statement.partition(".")
+    found = complete()
+    assert missing(replace(found, **{section: {**getattr(found, section), name: value}})) == (statement,)
+
+
+def test_a_trigger_that_nobody_looks_for_is_none() -> None:
+    assert missing(complete(triggers=("moon_is_full",))) == ("triggers",)
+
+
+def countersigned_file(expert: Signer, steward: Signer) -> tuple[SignedCertificate, Any]:
+    text = certificate_text(complete())
+    signature = Signature(public_key=expert.public_key, value=expert.sign(text))
+    counter = Signature(public_key=steward.public_key, value=steward.sign(countersigned_bytes(text, signature)))
+    return SignedCertificate(text, signature, counter), TrustedExpert(
+        principal="stella", public_key=steward.public_key, role="data_steward"
+    )
+
+
+@pytest.fixture(scope="module")
+def steward(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    path = tmp_path_factory.mktemp("keys") / "stella.key"
+    new_ed25519(path)
+    return open_signer(f"file:{path}")
+
+
+def test_the_stewards_counter_signature_is_over_the_text_and_the_experts_signature(
+    signer: Signer, steward: Signer
+) -> None:
+    signed, listed = countersigned_file(signer, steward)
+    assert judge(pack(signed), signer).valid
+    assert unpack(pack(signed)) == signed
+    assert countersigned(signed, trusted=(listed,), at=NOW)
+    again = replace(signed, signature=replace(signed.signature, value=bytes(64)))
+    assert not countersigned(again, trusted=(listed,), at=NOW)
+    assert not countersigned(replace(signed, countersignature=None), trusted=(listed,), at=NOW)
+
+
+def test_a_counter_signature_that_does_not_fit_is_an_altered_file(signer: Signer, steward: Signer) -> None:
+    signed, _ = countersigned_file(signer, steward)
+    other = replace(signed, countersignature=replace(signed.countersignature, value=bytes(64)))
+    assert judge(pack(other), signer).reason == "altered"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"role": "expert"},
+        {"principal": "stefan"},
+        {"not_after": format_time(NOW)},
+        {"not_before": format_time(NOW + timedelta(seconds=1))},
+        {"public_key": bytes(32)},
+    ],
+    ids=str,
+)
+def test_a_counter_signature_counts_by_the_stewards_own_key_in_its_time(
+    signer: Signer, steward: Signer, changes: dict[str, Any]
+) -> None:
+    signed, listed = countersigned_file(signer, steward)
+    assert not countersigned(signed, trusted=(replace(listed, **changes),), at=NOW)
+
+
+def test_a_stewards_key_is_no_experts(signer: Signer, steward: Signer) -> None:
+    text = certificate_text(complete())
+    data = pack(SignedCertificate(text, Signature(public_key=steward.public_key, value=steward.sign(text))))
+    listed = TrustedExpert(principal="edgar", public_key=steward.public_key, role="data_steward")
+    assert judge(data, signer, trusted=(listed,)).reason == "untrusted_expert"
+
+
+def test_an_assertion_of_a_security_key_signs_as_well(tmp_path: Path, signer: Signer) -> None:
+    text = certificate_text(complete())
+    site, key = RelyingParty("http://localhost:8000"), SoftwareAuthenticator.make(tmp_path / "edgar.key")
+    made = key.register(site.creation_options("edgar", challenge=bytes(32), known=()), origin=site.origin)
+    credential = site.check_registration(made, challenge=bytes(32))
+    digest = hashlib.sha256(text).digest()
+    answer = key.confirm(site.request_options(challenge=digest, known=[credential.id]), origin=site.origin)
+    packed = site.check_assertion(answer, challenge=digest, credentials=[credential]).packed
+    signature = Signature(public_key=credential.public_key, value=packed, algorithm="WebAuthn")
+    listed = TrustedExpert(principal="edgar", public_key=credential.public_key)
+    assert judge(pack(SignedCertificate(text, signature)), signer, trusted=(listed,)).reason == "ok"
+    other = certificate_text(complete(conditions=("none",)))
+    assert judge(pack(SignedCertificate(other, signature)), signer, trusted=(listed,)).reason == "altered"
+    assert judge(pack(SignedCertificate(text, signature)), signer).reason == "untrusted_expert"

@@ -128,3 +128,86 @@ def test_usage_and_missing_files(run: Run, folder: Path) -> None:
     files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "C.json")
     assert run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella") == 13
     assert run("determination", "draft", "demo-ct", *files, "--root", ROOT, "--steward", "stella") == 12
+
+
+def test_the_steward_countersigns_what_the_expert_signed(run: Run, folder: Path) -> None:
+    new_ed25519(folder / "stella.key")
+    key = ("--key", f"file:{folder / 'stella.key'}", "--yes")
+    assert run("determination", "countersign", folder / "C.json", *key) == 0
+    assert set(json.loads((folder / "C.json").read_text("utf-8"))) == {"certificate", "signature", "countersignature"}
+    assert verify(run, folder, "--root", ROOT, "--at", "2026-01-02T00:00:00Z")[0] == 0
+    assert run("determination", "countersign", folder / "C.json", *key) == 13
+    place = (folder / "C.json").read_bytes().index(b"countersignature")
+    data = bytearray((folder / "C.json").read_bytes())
+    data[place + 100] ^= 1
+    (folder / "C.json").write_bytes(bytes(data))
+    assert verify(run, folder, "--root", ROOT, "--at", "2026-01-02T00:00:00Z")[1]["reason"] == "altered"
+
+
+def test_what_is_not_signed_is_not_countersigned(run: Run, folder: Path, capsys: Any) -> None:
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "E.json")
+    run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella")
+    assert "takes none without: release.purposes" in capsys.readouterr().err
+    key = f"file:{folder / 'edgar.key'}"
+    assert run("determination", "countersign", folder / "E.json", "--key", key, "--yes") == 13
+
+
+@pytest.mark.row("S10.7")
+def test_to_trust_a_key_is_recorded_with_its_ticket_and_so_is_that_it_was_refused(auditd: Any, folder: Path) -> None:
+    from enclave.cli.determination import trust_key
+    from enclave.core.errors import ConflictError
+    from enclave.keys.verify import read_public
+
+    new_ed25519(auditd.home.key_file("registry-sign"))
+    told: dict[str, Any] = {
+        "public_key": read_public(folder / "edgar.pub"),
+        "principal": "edgar",
+        "name": "",
+        "demo": True,
+    }
+    trust_key(auditd.home, **told, ticket="CHG-1")
+    with pytest.raises(ConflictError):
+        trust_key(auditd.home, **told, ticket="CHG-2")
+    found = auditd.events(kind="admin.trust_expert")
+    assert [(e["outcome"], e["ticket"]) for e in found] == [
+        ("intent", "CHG-1"),
+        ("ok", "CHG-1"),
+        ("intent", "CHG-2"),
+        ("refused", "CHG-2"),
+    ]
+
+
+@pytest.mark.parametrize(("demo", "code"), [(True, 0), (False, 15)])
+def test_a_demonstrations_key_counts_only_in_a_demonstrations_home(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, demo: bool, code: int
+) -> None:
+    from enclave.cli.init import make_home
+    from enclave.keys.verify import read_public
+    from enclave.registry.trust import trust_expert
+    from enclave.runtime.clock import SystemClock
+
+    home = make_home(folder / "home", port=8000, demo=demo)
+    key = read_public(folder / "edgar.pub")
+    trust_expert(home, principal="edgar", public_key=key, demo=True, at=SystemClock().now())
+    monkeypatch.setenv("ENCLAVE_HOME", str(home.root))
+    at = ("--at", "2027-01-02T00:00:00Z")
+    (folder / "D.toml").write_text(D_TOML.replace("2026-01-01", "2027-01-01"))
+    (folder / "C.json").unlink()
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "C.json")
+    run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella")
+    run("determination", "sign", folder / "C.json", "--key", f"file:{folder / 'edgar.key'}", "--yes")
+    assert run("determination", "verify", folder / "C.json", "--root", ROOT, *at) == code
+
+
+def test_the_registry_refuses_a_demonstrations_key_beside_real_people() -> None:
+    from enclave.cli.registryd import check_no_demo_keys
+    from enclave.core.errors import InvalidError
+    from enclave.hub.settings import HubSettings
+    from enclave.registry.settings import RegistrySettings
+
+    real = HubSettings(idp_issuer="https://idp.example")
+    check_no_demo_keys(RegistrySettings(), real)
+    check_no_demo_keys(RegistrySettings(allow_demo_keys=True), HubSettings())
+    with pytest.raises(InvalidError) as caught:
+        check_no_demo_keys(RegistrySettings(allow_demo_keys=True), real)
+    assert caught.value.code == "demo_keys_in_production"

@@ -126,8 +126,17 @@ def test_plain_results_are_not_taken_for_people(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_no_text_breaks_the_patterns(text: str) -> None:
-    list(observe_text(text))
+def test_every_hit_in_any_text_is_of_a_known_rule_and_names_a_line_of_it(text: str) -> None:
+    lines = len(text.splitlines())
+    for one in observe_text(text):
+        assert one.rule in RULES
+        assert 1 <= one.where["line"] <= lines
+        assert one.count >= 1
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_an_address_on_a_line_of_its_own_is_found_whatever_stands_around_it(before: str, after: str) -> None:
+    assert "pattern_email" in found(f"{before}\njo.doe@example.org\n{after}")
 
 
 @given(st.lists(st.lists(st.text(max_size=8), max_size=5), max_size=8))

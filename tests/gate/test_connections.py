@@ -12,7 +12,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from enclave.audit.client import AuditClient
+from enclave.runtime.log import Log
 from enclave.server.gate.front import Front
+from enclave.server.gate.keeper import Keeper
+from enclave.server.gate.uploads import Uploads
 
 
 class Heard:
@@ -28,8 +32,13 @@ class Heard:
 
 async def _serve(path: Path, ask: Any) -> Any:
     heard = Heard()
+    uploads = Uploads("rosa", AuditClient(path.with_name("no-ledger")), Log("gate"))
     async with aiohttp.ClientSession() as session:
-        runner = web.AppRunner(Front("/user/rosa/", session, heard).app(), access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            Front("/user/rosa/", session, heard, uploads, Keeper(path.with_name("none"))).app(),
+            access_log=None,
+            shutdown_timeout=0.1,
+        )
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
         try:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from enclave.core.errors import DeniedError
@@ -136,8 +136,10 @@ def reply(**model: Any) -> bytes:
 
 
 def test_an_answer_with_data_is_refused_whatever_the_question_was() -> None:
-    bodies.check_read_reply(reply(type="notebook", format="json", content={}))
-    bodies.check_read_reply(reply(type="directory", format="json", content=[]))
+    assert bodies.check_read_reply(reply(type="notebook", format="json", content={}))
+    assert not bodies.check_read_reply(reply(type="notebook", format=None, content=None))
+    assert not bodies.check_read_reply(reply(type="directory", format="json", content=[]))
+    assert bodies.check_read_reply(reply(type="directory", format="json", content=["x" * bodies.MAX_LIST]))
     assert denied(bodies.check_read_reply, reply(type="file", format="base64", content="AAAA")) == "data_file"
     assert denied(bodies.check_read_reply, reply(type="file", format="text", content="1", path="a.csv")) == "data_file"
     large = reply(type="file", format="text", content="x" * bodies.MAX_TEXT, path="a.py")
@@ -184,16 +186,39 @@ def test_only_our_kernel_starts_and_nothing_is_added_to_it() -> None:
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode()))
-def test_any_body_is_accepted_or_refused_without_another_error(body: bytes) -> None:
-    for act in (
+def test_any_body_that_is_no_object_is_refused(body: bytes) -> None:
+    assume(b"{" not in body)
+    checks = (
+        lambda: bodies.check_kernel(body, session=True),
+        lambda: bodies.check_write("PUT", "api/contents/a.py", body),
+        lambda: bodies.check_read_reply(body),
+    )
+    for check in checks if body else checks[2:]:  # a request without a body brings nothing
+        assert denied(check) == "not_json"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["name", "path", "type", "format", "content", "chunk", "kernel", "id", "env"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20), lambda v: st.lists(v, max_size=3)
+        ),
+    )
+)
+def test_any_object_is_accepted_or_refused_by_name(model: dict[str, Any]) -> None:
+    body = json.dumps(model).encode()
+    refusals = set()
+    for check in (
         lambda: bodies.check_kernel(body, session=True),
         lambda: bodies.check_write("PUT", "api/contents/a.py", body),
         lambda: bodies.check_read_reply(body),
     ):
         try:
-            act()
-        except DeniedError:
-            continue
+            check()
+        except DeniedError as error:
+            refusals.add(error.code)
+    assert refusals <= {"foreign_kernel", "data_file", "file_too_large", "hidden_file"}
+    assert "foreign_kernel" in refusals or "env" not in model
 
 
 def test_answers_carry_our_policy_and_only_the_servers_own_cookies() -> None:

@@ -20,7 +20,7 @@ ASYNC_MODULES = (*ASYNC_MAY_LIVE_IN, "enclave.audit.daemon")
 PURE = re.compile(
     r"enclave\.(core|policy)(\..+)?|enclave\.wire\.(messages(\..+)?|framing)|enclave\.audit\.(event|merkle|checkpoint)"
     r"|enclave\.determination\.(certificate|states)|enclave\.airlock\.states"
-    r"|enclave\.deid\.(profile|actions|uids|dates|names)|enclave\.risk\.(?!engine).+|enclave\.disclosure\.(?!parse).+"
+    r"|enclave\.deid\.(profile|actions|uids|dates|names|faces\.(hold|recognisability))|enclave\.risk\.(?!engine).+|enclave\.disclosure\.(?!parse).+"
 )
 IMPURE_CALLS = {
     ("datetime", "now"),

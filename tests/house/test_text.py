@@ -10,6 +10,8 @@ import subprocess
 import pytest
 from sources import ROOT, texts
 
+from enclave.audit.vocabulary import known_kinds
+
 TEXTS = texts()
 HOSTS = ("py" + "pi.org", "python" + "hosted.org", "registry." + "npmjs.org", "registry." + "yarnpkg.com")
 ROWS = re.compile(r"S(?:[1-9]|1[0-6])\.[1-9][0-9]?")
@@ -71,3 +73,13 @@ def test_every_row_that_a_test_names_exists_in_the_register() -> None:
                 rows = [ast.literal_eval(argument) for argument in node.args]
                 unknown += [f"{name}: {row}" for row in rows if not ROWS.fullmatch(row)]
     assert unknown == []
+
+
+def test_every_kind_of_event_stands_in_the_code_that_writes_it_and_whole_in_a_test() -> None:
+    code = [text for name, text in TEXTS.items() if name.startswith(("enclave/", "kernels/")) and name.endswith(".py")]
+    tests = [text for name, text in TEXTS.items() if name.startswith("tests/") and name.endswith(".py")]
+    for kind in known_kinds():
+        family = kind.rpartition(".")[0]
+        named, made = re.compile(rf"[\"'`]{re.escape(kind)}[\"'`]"), f'f"{family}.{{'
+        assert any(named.search(text) or made in text for text in code), f"{kind}: nobody writes it"
+        assert any(map(named.search, tests)), f"{kind}: no test looks for it"

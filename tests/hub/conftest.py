@@ -30,7 +30,15 @@ from enclave.core.errors import NotFoundError
 from enclave.hub.settings import HubSettings
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
-from enclave.wire.messages.launcher import PollServer, ServerReply, ServerStatus, StartServer, StopServer
+from enclave.wire.messages.launcher import (
+    KeepFiles,
+    PollServer,
+    ServerReply,
+    ServerStatus,
+    ShowFile,
+    StartServer,
+    StopServer,
+)
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import Call, WireServer
 
@@ -111,6 +119,14 @@ class StandIn:
         gate, inner, hub = folder / "gate.sock", folder / "server.sock", folder / "hub.sock"
         options = ["--listen", gate, "--server", inner, "--hub", message.hub_api_url, "--hub-listen", hub]
         options += ["--base-url", message.base_url, "--person", message.person, "--audit", self.home.socket("auditd")]
+        options += ["--server-uid", os.getuid(), "--keep", folder / "keep.sock"]
+        keeper = WireServer(
+            folder / "keep.sock",
+            {KeepFiles: lambda _m, _c: Done(), ShowFile: lambda _m, _c: Done()},
+            log=Log("keeper"),
+            allowed_uids=None,
+        )
+        keeper.start()
         python = [sys.executable, "-P", "-m"]
         processes = [subprocess.Popen([*python, "enclave.cli.gate", *map(str, options)])]
         wait_for(hub.exists, what="gate")

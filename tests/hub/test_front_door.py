@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
 import time
@@ -13,11 +14,15 @@ import pytest
 import websocket
 
 from enclave.cli import demo_people, login
-from enclave.cli.session import read_token
+from enclave.cli.init import make_home
+from enclave.cli.session import Session, read_token, write_session
 from enclave.core.errors import DeniedError, UnavailableError
 from enclave.hub.roles_config import client_scopes
+from enclave.hub.secrets_files import CONSOLE_TOKEN, read_hub_secret
+from enclave.identity.authorization import end_token
 from enclave.identity.hub import HubIdentity
 from enclave.policy.model import Actor
+from tests.hub.conftest import answers, end
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -43,12 +48,25 @@ def test_a_person_with_a_second_factor_signs_in_and_the_ledger_says_so(door: Any
     event = door.events(kind="login.ok", actor="ada")[-1]
     assert event["detail"]["roles"] == ["auditor"]
     assert event["detail"]["method"] == "mfa"
+    assert ipaddress.ip_address(event["source"]).is_loopback
+
+
+def test_a_provider_that_came_back_with_another_key_is_believed_again(door: Any) -> None:
+    demo_people.sign_in(door.home, "ada").close()
+    end(door.processes["devidp"])
+    door.start("devidp", "enclave.hub.devidp", "--home", str(door.home.root))
+    assert eventually(lambda: answers(f"{door.settings.issuer}/jwks"), within_s=60)
+    session = demo_people.sign_in(door.home, "ada")
+    assert session.get_json("/hub/api/user")["name"] == "ada"
+    session.close()
 
 
 def test_a_person_without_a_second_factor_is_refused_in_plain_words_and_on_record(door: Any) -> None:
     with pytest.raises(DeniedError, match="second factor"):
         demo_people.sign_in(door.home, "nomfa")
-    assert [e["reason"] for e in door.events(kind="login.refused", actor="nomfa")] == ["mfa_missing"]
+    (refused,) = door.events(kind="login.refused", actor="nomfa")
+    assert refused["reason"] == "mfa_missing"
+    assert ipaddress.ip_address(refused["source"]).is_loopback
 
 
 @pytest.mark.parametrize(
@@ -92,12 +110,46 @@ def test_a_shell_signs_in_by_browser_and_acts_for_that_person_until_it_signs_out
     login.whoami(home=door.home.root, json_path="-")
     assert json.loads(capsys.readouterr().out)["roles"] == ["data_steward"]
     assert HubIdentity(door.settings.api_url).resolve(read_token(door.home)).name == "stella"
+    token = read_token(door.home)
     (tmp_path / "session.json").chmod(0o644)
     with pytest.raises(DeniedError, match="owner only"):
         read_token(door.home)
     login.logout(home=door.home.root)
+    assert "the token has ended" in capsys.readouterr().err
     with pytest.raises(DeniedError, match="enclave login"):
         read_token(door.home)
+    with pytest.raises(DeniedError) as caught:  # a copy of it counts for nobody any more
+        HubIdentity(door.settings.api_url).resolve(token)
+    assert caught.value.code == "token_invalid"
+    assert door.events(kind="login.out", actor="stella")
+    login.logout(home=door.home.root)
+    assert "was not signed in" in capsys.readouterr().err
+
+
+def test_a_shells_token_ends_itself_and_no_other(door: Any) -> None:
+    otto = demo_people.sign_in(door.home, "otto")
+    kept, ended = demo_people.token_for(door.home, "ada"), demo_people.issue_cli_token(door.home, otto)
+    identity = HubIdentity(door.settings.api_url)
+    assert end_token(door.settings.api_url, token=ended)
+    assert not end_token(door.settings.api_url, token=ended)
+    assert not end_token(door.settings.api_url, token="0" * 32)
+    assert not end_token(door.settings.api_url, token=read_hub_secret(door.home, CONSOLE_TOKEN))
+    assert identity.resolve(kept).name == "ada"
+    with pytest.raises(DeniedError):
+        identity.resolve(ended)
+    session = demo_people.sign_in(door.home, "ada")
+    assert session.post("/hub/end_token").status_code == 403  # a browser's session is no token
+
+
+def test_without_the_hub_a_shell_forgets_its_token_and_says_that_it_counts_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENCLAVE_SESSION", str(tmp_path / "session.json"))
+    home = make_home(tmp_path / "home", port=19_800)  # nobody listens there
+    write_session(home, Session(token="t" * 32, person="ada", expires=int(time.time()) + 60))
+    login.logout(home=home.root)
+    assert "The Hub did not answer" in capsys.readouterr().err
+    assert not (tmp_path / "session.json").exists()
 
 
 def test_a_token_that_the_hub_does_not_know_is_refused(door: Any) -> None:

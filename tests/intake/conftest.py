@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,27 @@ from enclave.core.errors import ConflictError, DeniedError
 from enclave.deid.synthetic.cohort import Planted, generate_cohort
 from enclave.determination.certificate import parse_certificate
 from enclave.intake.daemon import IntakeDaemon
+from enclave.intake.settings import IntakeSettings
 from enclave.keys.files import new_symmetric, new_x25519
 from enclave.policy.model import Actor
 from enclave.reidentification.daemon import VaultDaemon
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
+from enclave.wire.messages.determination import NoteSoftware, SoftwareNoted
 from enclave.wire.messages.intake import AddBatch, Batch, ShowBatch
-from enclave.wire.messages.registry import Certificate, ProposeDetermination, RegisterCandidate, Version
+from enclave.wire.messages.registry import (
+    AskProjectStanding,
+    Certificate,
+    NoteSample,
+    ProjectStanding,
+    ProposeDetermination,
+    RegisterCandidate,
+    Version,
+)
 from enclave.wire.peer import WireServer
 
+SHIPPED = Path(str(files("enclave.intake").joinpath("recipes")))
 PEOPLE = {
     "stella-token": Actor("stella", frozenset({"data_steward"})),
     "rosa-token": Actor("rosa", frozenset({"researcher"})),
@@ -48,11 +61,21 @@ class RegistryStandIn:
     home: Home
     registered: list[RegisterCandidate] = field(default_factory=list)
     proposed: dict[str, str] = field(default_factory=dict)
+    noted: list[NoteSample] = field(default_factory=list)
+    software: list[str] = field(default_factory=list)
     refusal: Exception | None = None
     server: WireServer | None = None
 
     def start(self) -> None:
-        handlers = {RegisterCandidate: self._register, ProposeDetermination: self._propose}
+        handlers = {
+            RegisterCandidate: self._register,
+            ProposeDetermination: self._propose,
+            NoteSample: self._note,
+            NoteSoftware: self._note_software,
+            AskProjectStanding: lambda q, _: ProjectStanding(
+                name=q.project, state="open" if q.project in ("lung", "knee") else "missing"
+            ),
+        }
         self.server = WireServer(self.home.socket("registryd"), handlers, log=Log("registryd"), allowed_uids=None)
         self.server.start()
 
@@ -60,6 +83,14 @@ class RegistryStandIn:
         if self.server is not None:
             self.server.close()
             self.server = None
+
+    def _note(self, message: NoteSample, _call: Any) -> Version:
+        self.noted.append(message)
+        return Version(dataset=message.dataset, version=message.version, content_root="", state="candidate", summary={})
+
+    def _note_software(self, message: NoteSoftware, _call: Any) -> SoftwareNoted:
+        self.software.append(message.software_sha256)
+        return SoftwareNoted(reopened=())
 
     def _propose(self, message: ProposeDetermination, _call: Any) -> Certificate:
         if self.refusal is not None:
@@ -96,9 +127,11 @@ class IntakeStand:
     registry: RegistryStandIn
     vault: VaultDaemon
     daemon: IntakeDaemon | None = None
+    recipes: str = ""
 
     def start(self) -> None:
-        self.daemon = IntakeDaemon(self.home, resolve=resolve, log=Log("intaked"))
+        settings = IntakeSettings(recipes_dir=self.recipes)
+        self.daemon = IntakeDaemon(self.home, resolve=resolve, log=Log("intaked"), settings=settings)
         self.daemon.start()
 
     def stop(self) -> None:
@@ -114,10 +147,27 @@ class IntakeStand:
             client.close()
 
     def add(
-        self, directory: Path, *, token: str = "stella-token", dataset: str = "demo-ct", recipe: str = "demo"
+        self,
+        directory: Path,
+        *,
+        token: str = "stella-token",
+        dataset: str = "demo-ct",
+        recipe: str = "demo",
+        project: str = "",
     ) -> Batch:
-        batch: Batch = self.ask(AddBatch(token=token, directory=str(directory), dataset=dataset, recipe=recipe))
+        message = AddBatch(token=token, directory=str(directory), dataset=dataset, recipe=recipe, project=project)
+        batch: Batch = self.ask(message)
         return batch
+
+    def change_recipe(self, folder: Path, *, line: str) -> None:
+        """From now on the demo's recipe begins with ``line``."""
+        self.stop()
+        shutil.copytree(SHIPPED, folder)
+        path = folder / "demo.toml"
+        lines = [one for one in path.read_text().splitlines() if one.split(" ")[0] != line.split(" ")[0]]
+        path.write_text("\n".join([line, *lines]))
+        self.recipes = str(folder)
+        self.start()
 
     def wait(self, batch: Batch, *, until: Callable[[Batch], bool] | None = None) -> Batch:
         done = until or (lambda b: b.state in ("sealed", "failed"))
@@ -157,9 +207,11 @@ def demo_cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
-    """A small cohort: 14 patients, a few CT slices each."""
+    """A small cohort: 14 patients, six of them with a few CT slices, for every series costs a look at its pixels."""
     folder = tmp_path_factory.mktemp("small") / "in"
     planted = generate_cohort(folder, seed=8, patients=14)
+    for patient in sorted((folder / "dicom").iterdir())[6:]:
+        shutil.rmtree(patient)
     for series in (folder / "dicom").glob("*/*"):
         for surplus in sorted(series.glob("*.dcm"))[2:]:
             surplus.unlink()

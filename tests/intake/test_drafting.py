@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from enclave.core.errors import DeniedError, InvalidError, NotFoundError
 from enclave.deid.synthetic.cohort import Planted
 from enclave.determination.certificate import parse_certificate
 from enclave.intake.recipe import read_intake_recipe
+from enclave.intake.software import software_sha256
 from enclave.wire.messages.intake import ShowBatch
 
 SHIPPED = Path(str(files("enclave.intake").joinpath("recipes")))
@@ -39,6 +42,20 @@ def test_the_draft_speaks_of_the_candidate_with_what_was_declared_and_measured(
     for section in ("counts", "deidentification", "results", "quality", "methods", "column_roles"):
         assert getattr(draft, section) == registered.summary[section]
     assert draft.thresholds["k"] == 5
+
+
+def test_the_draft_tells_the_expert_what_private_elements_went_and_how_telling_they_were(
+    stand: Any, cohort: tuple[Path, Planted]
+) -> None:
+    stand.wait(stand.add(cohort[0]))
+    (text,) = stand.registry.proposed.values()
+    found = parse_certificate(text.encode()).deidentification["private_removed"]
+    assert found["kinds"] == len(found["elements"]) > 0
+    assert len(found["most_telling"]) == min(12, found["kinds"])
+    first = found["elements"][0]
+    assert first["own_value_share"] == max(row["own_value_share"] or 0 for row in found["elements"])
+    assert first["element"] in found["most_telling"][0]
+    assert not [secret for secret in cohort[1].strings if secret.lower() in str(found).lower()]
 
 
 def test_a_draft_that_was_proposed_before_a_restart_is_not_proposed_twice(
@@ -85,3 +102,21 @@ def test_a_declaration_that_is_not_there_is_named(recipes: Path) -> None:
     (recipes / "demo" / "determination.toml").unlink()
     with pytest.raises(NotFoundError, match=r"determination\.toml"):
         read_intake_recipe("demo", folder=str(recipes))
+
+
+@pytest.mark.row("S13.7")
+def test_the_registry_hears_at_every_start_which_software_runs(stand: Any) -> None:
+    assert _until(lambda: stand.registry.software) == [software_sha256()]
+    stand.stop()
+    stand.registry.stop()
+    stand.start()  # a registry that is away is told once it is there
+    stand.registry.start()
+    assert _until(lambda: stand.registry.software[1:]) == [software_sha256()]
+
+
+def _until(found: Callable[[], list[str]]) -> list[str]:
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found()

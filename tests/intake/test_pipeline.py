@@ -78,9 +78,12 @@ def test_each_act_is_in_the_ledger_before_and_after(stand: Any, cohort: tuple[Pa
 
 
 def test_nothing_stays_in_the_identified_folder_after_sealing(stand: Any, cohort: tuple[Path, Planted]) -> None:
-    stand.wait(stand.add(cohort[0]))
-    left = [path for path in stand.home.state("identified").rglob("*") if path.is_file()]
-    assert all(path.parent.name == "batches" for path in left)
+    batch = stand.wait(stand.add(cohort[0]))
+    folder = stand.home.state("identified")
+    left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    sealed = [path for path in left if path.parts[:2] == ("review", batch.id)]  # what a reviewer has still to see
+    assert len(sealed) == len(batch.review)
+    assert {path.parts[0] for path in left if path not in sealed} == {"batches"}
 
 
 def test_a_second_batch_of_a_dataset_has_the_same_pseudonyms(stand: Any, cohort: tuple[Path, Planted]) -> None:

@@ -121,3 +121,13 @@ def test_a_refusal_keeps_its_reason_and_leaves_no_descriptor_open(airlock: Airlo
     assert (caught.value.family, caught.value.code) == ("denied", "project_not_open")
     targets = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]  # noqa: PTH115 - raw text
     assert not [target for target in targets if "memfd:egress" in target]
+
+
+def test_what_is_left_of_the_display_budgets_is_read_from_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENCLAVE_RUN_DIR", str(tmp_path))
+    with pytest.raises(enclave_kernel.EnclaveError, match="not known"):
+        enclave_kernel.output_budget()
+    (tmp_path / "output-budget.json").write_text('{"cell": {"bytes": 5, "images": 1, "rows": 2}}')
+    assert enclave_kernel.output_budget() == {"cell": {"bytes": 5, "images": 1, "rows": 2}}

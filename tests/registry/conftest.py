@@ -4,51 +4,37 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from people import resolve
+from security_keys import decision
+from set_clock import SetClock
+from statements import CONDITIONS, EVIDENCE, PURPOSE, TERMS
 
-from enclave.core.errors import DeniedError
 from enclave.core.ids import VersionName
-from enclave.determination.certificate import Expert, ReleaseTerms, certificate_text, encode
+from enclave.determination.certificate import (
+    Expert,
+    ReleaseTerms,
+    certificate_text,
+    countersigned_bytes,
+    encode,
+    signature_from_text,
+)
 from enclave.determination.drafting import DraftConfig, Validity, draft_certificate
 from enclave.keys.files import new_ed25519
 from enclave.keys.sign import Signer, open_signer
-from enclave.policy.model import Actor
 from enclave.registry.daemon import RegistryDaemon
 from enclave.registry.settings import RegistrySettings
 from enclave.registry.trust import trust_expert
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import registry as m
+from enclave.wire.messages.determination import SubmitCountersignature
 
 ROOT = "ab" * 32
-PEOPLE = {
-    "rosa": "researcher",
-    "edgar": "expert",
-    "hana": "honest_broker",
-    "holger": "honest_broker",
-    "olga": "output_checker",
-    "stella": "data_steward",
-    "stefan": "data_steward",
-    "ada": "auditor",
-    "otto": "operator",
-}
-
-
-@dataclass
-class Clock:
-    """Time as the test sets it."""
-
-    at: datetime = field(default_factory=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
-
-    def now(self) -> datetime:
-        return self.at
-
-    def pass_(self, **span: float) -> None:
-        self.at += timedelta(**span)
 
 
 @dataclass
@@ -56,8 +42,9 @@ class Stand:
     """The registry under test and short ways to ask it."""
 
     auditd: Any
-    clock: Clock
+    clock: SetClock
     signer: Signer
+    steward: Signer
     daemon: RegistryDaemon | None = None
     client: WireClient | None = None
 
@@ -92,7 +79,12 @@ class Stand:
                 independence="no part in the study",
                 engagement="E-1",
             ),
-            release=ReleaseTerms(model="enclave", recipients=changes.pop("recipients", ("demo",))),
+            release=ReleaseTerms(
+                model="enclave",
+                recipients=changes.pop("recipients", ("demo",)),
+                **{**TERMS, "purposes": changes.pop("purposes", TERMS["purposes"])},
+            ),
+            conditions=CONDITIONS,
             validity=Validity(days=changes.pop("days", 365), not_before=changes.pop("not_before", "")),
             supersedes=changes.pop("supersedes", None),
         )
@@ -103,20 +95,25 @@ class Stand:
             name=VersionName("demo-ct", version),
             content_root=changes.pop("root", ROOT),
             steward=changes.pop("steward", "stella"),
-            evidence={"results": {"k": 5}},
+            evidence={**EVIDENCE, **changes.pop("evidence", {})},
             at=self.clock.now(),
         )
         assert not changes
         return certificate_text(document).decode()
 
     def make_project(self) -> None:
-        self.ask(m.CreateProject(token="t-stella", name="demo", title="Demo", purpose="To show."))
+        self.ask(m.CreateProject(token="t-stella", name="demo", title="Demo", purpose=PURPOSE))
         self.ask(m.AddMember(token="t-stella", name="demo", person="rosa"))
 
-    def make_candidate(self, *, version: int = 1) -> m.Version:
+    def make_candidate(self, *, version: int = 1, **review: Any) -> m.Version:
         found: m.Version = self.ask(
             m.RegisterCandidate(
-                dataset="demo-ct", version=version, content_root=ROOT, summary={"patients": 40}, steward="stella"
+                dataset="demo-ct",
+                version=version,
+                content_root=ROOT,
+                summary={"patients": 40},
+                steward="stella",
+                **{"review": "optional", **review},
             )
         )
         return found
@@ -130,19 +127,38 @@ class Stand:
         found: m.Certificate = self.ask(m.SubmitSignature(token=token, id=certificate.id, signature=signature))
         return found
 
+    def countersign(self, certificate: m.Certificate, *, token: str = "t-stella") -> m.Certificate:
+        message = countersigned_bytes(certificate.text.encode(), signature_from_text(certificate.signature or ""))
+        value = encode(self.steward.sign(message))
+        found: m.Certificate = self.ask(SubmitCountersignature(token=token, id=certificate.id, signature=value))
+        return found
+
+    def determine(self, **changes: Any) -> m.Certificate:
+        """Drafted, signed and countersigned."""
+        return self.countersign(self.sign(self.draft(**changes)))
+
     def request(self, *, version: int = 1, token: str = "t-stella") -> m.Release:
         found: m.Release = self.ask(m.RequestRelease(token=token, dataset="demo-ct", version=version, project="demo"))
         return found
 
     def decide(self, release: m.Release, *, approve: bool = True, token: str = "t-hana") -> m.Release:
-        found: m.Release = self.ask(m.DecideRelease(token=token, id=release.id, approve=approve, reason="It fits."))
+        found: m.Release = self.ask(self.decision(release, approve=approve, person=token.removeprefix("t-")))
         return found
+
+    def decision(self, release: m.Release, *, person: str = "hana", **words: Any) -> m.DecideRelease:
+        """What a broker sends: with their security key's confirmation."""
+        return decision(self.ask, release.id, self.keys, person=person, **words)
+
+    @property
+    def keys(self) -> Path:
+        """Where people of the tests keep their keys."""
+        return self.auditd.home.root / "keys"
 
     def release(self, **changes: Any) -> m.Certificate:
         """The whole way from nothing to a released version."""
         self.make_project()
         self.make_candidate()
-        signed = self.sign(self.draft(**changes))
+        signed = self.determine(**changes)
         self.decide(self.request())
         return signed
 
@@ -153,22 +169,19 @@ class Stand:
         return found
 
 
-def resolve(token: str) -> Actor:
-    name = token.removeprefix("t-")
-    if name not in PEOPLE or not token.startswith("t-"):
-        raise DeniedError("token: wanted a known one, got another", code="token_invalid")
-    return Actor(name, frozenset({PEOPLE[name]}))
-
-
 @pytest.fixture
 def bare(auditd: Any) -> Iterator[Stand]:
     """A stand whose registry is not started yet; the expert's key is trusted and marked as the demo's."""
     home = auditd.home
     new_ed25519(home.key_file("registry-sign"))
     public = new_ed25519(home.root / "keys" / "edgar.key")
-    clock = Clock()
+    clock = SetClock()
     trust_expert(home, principal="edgar", public_key=public, name="Edgar Example", demo=True, at=clock.now())
-    found = Stand(auditd, clock, open_signer(f"file:{home.root / 'keys' / 'edgar.key'}"))
+    other = new_ed25519(home.root / "keys" / "stella.key")
+    told = {"principal": "stella", "name": "Stella Example", "role": "data_steward", "demo": True}
+    trust_expert(home, public_key=other, at=clock.now(), **told)
+    signers = [open_signer(f"file:{home.root / 'keys' / f'{name}.key'}") for name in ("edgar", "stella")]
+    found = Stand(auditd, clock, *signers)
     yield found
     found.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.wire.client import WireClient
 from enclave.wire.messages import registry as m
+from enclave.wire.messages.determination import SubmitCountersignature
 
 PEOPLE = ("rosa", "edgar", "hana", "olga", "stella", "ada", "otto")
 Act = tuple[str, Callable[[Any], Callable[[str], Any]], set[str]]
@@ -61,6 +63,16 @@ def _sign(stand: Any) -> Callable[[str], Any]:
     return lambda token: m.SubmitSignature(token=token, id=draft.id, signature=signature)
 
 
+def _countersign(stand: Any) -> Callable[[str], Any]:
+    from enclave.determination.certificate import countersigned_bytes, encode, signature_from_text
+
+    stand.make_candidate()
+    signed = stand.sign(stand.draft())
+    message = countersigned_bytes(signed.text.encode(), signature_from_text(signed.signature))
+    value = encode(stand.steward.sign(message))
+    return lambda token: SubmitCountersignature(token=token, id=signed.id, signature=value)
+
+
 def _revoke(stand: Any) -> Callable[[str], Any]:
     stand.make_candidate()
     signed = stand.sign(stand.draft())
@@ -70,14 +82,31 @@ def _revoke(stand: Any) -> Callable[[str], Any]:
 def _request(stand: Any) -> Callable[[str], Any]:
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft())
+    stand.determine()
     return lambda token: m.RequestRelease(token=token, dataset="demo-ct", version=1, project="demo")
 
 
 def _decide(stand: Any) -> Callable[[str], Any]:
     _request(stand)
-    release = stand.request()
-    return lambda token: m.DecideRelease(token=token, id=release.id, approve=True, reason="Yes.")
+    message = stand.decision(stand.request())
+    return lambda token: replace(message, token=token)
+
+
+def _ask_grant(stand: Any) -> Callable[[str], Any]:
+    stand.release()
+    stand.ask(m.AddMember(token="t-stella", name="demo", person="ruth"))
+    return lambda token: m.RequestGrant(token=token, dataset="demo-ct", version=1, project="demo", person="ruth")
+
+
+def _decide_grant(stand: Any) -> Callable[[str], Any]:
+    grant = stand.ask(_ask_grant(stand)("t-stella"))
+    return lambda token: m.DecideGrant(token=token, id=grant.id, approve=True, reason="Yes.")
+
+
+def _revoke_grant(stand: Any) -> Callable[[str], Any]:
+    stand.release()
+    (grant,) = stand.ask(m.ListGrants(token="t-ada")).grants
+    return lambda token: m.RevokeGrant(token=token, id=grant.id, reason="No.")
 
 
 ACTS: list[Act] = [
@@ -89,9 +118,13 @@ ACTS: list[Act] = [
     ("determination.begin", _begin, {"edgar"}),
     ("determination.decline", _decline, {"edgar"}),
     ("determination.sign", _sign, {"edgar"}),
+    ("determination.countersign", _countersign, {"stella"}),
     ("determination.revoke", _revoke, {"edgar", "hana"}),
     ("release.request", _request, {"stella"}),
     ("release.decide", _decide, {"hana"}),
+    ("grant.request", _ask_grant, {"stella"}),
+    ("grant.decide", _decide_grant, {"hana"}),
+    ("grant.revoke", _revoke_grant, {"stella", "hana"}),
 ]
 
 
@@ -127,17 +160,16 @@ def test_neither_tokens_nor_reasons_nor_titles_stand_in_the_ledger(stand: Any) -
 def test_of_two_approvals_at_once_one_is_a_conflict(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft())
+    stand.determine()
     release = stand.request()
+    messages = {name: stand.decision(release, person=name) for name in ("hana", "holger")}
     barrier, outcomes = threading.Barrier(2), []
 
     def approve(name: str) -> None:
         client = WireClient(stand.auditd.home.socket("registryd"))
         barrier.wait()
         try:
-            outcomes.append(
-                client.call(m.DecideRelease(token=f"t-{name}", id=release.id, approve=True, reason="Yes.")).state
-            )
+            outcomes.append(client.call(messages[name]).state)
         except EnclaveError as error:
             outcomes.append(f"{error.family}:{error.code}")
         finally:
@@ -157,7 +189,7 @@ def test_of_two_approvals_at_once_one_is_a_conflict(stand: Any) -> None:
 def test_a_second_request_for_the_same_release_is_a_conflict_until_the_first_is_refused(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft())
+    stand.determine()
     first = stand.request()
     with pytest.raises(ConflictError):
         stand.request()
@@ -172,7 +204,7 @@ def test_a_second_request_for_the_same_release_is_a_conflict_until_the_first_is_
 def test_a_refusal_of_a_release_needs_no_valid_certificate_but_an_approval_does(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
-    signed = stand.sign(stand.draft())
+    signed = stand.determine()
     release = stand.request()
     stand.ask(m.RevokeDetermination(token="t-edgar", id=signed.id, reason="No."))
     with pytest.raises(DeniedError) as caught:
@@ -186,7 +218,7 @@ def test_the_requester_and_the_steward_of_the_version_do_not_approve(stand: Any,
 
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft())
+    stand.determine()
     release = stand.request(token="t-stefan")
     both = frozenset({"data_steward", "honest_broker", "expert"})
     monkeypatch.setattr(stand.daemon, "_resolve", lambda token: Actor(token.removeprefix("t-"), both))
@@ -235,7 +267,19 @@ def test_the_list_of_revocations_is_written_for_tools_that_stand_alone(stand: An
 def test_a_changed_list_of_trusted_keys_is_on_record_once(stand: Any) -> None:
     stand.release()
     (event,) = stand.auditd.events(kind="determination.trust")
-    assert (event["detail"]["experts"], event["detail"]["demo"]) == (1, 1)
+    assert (event["detail"]["experts"], event["detail"]["demo"]) == (2, 2)
+
+
+@pytest.mark.row("S10.7")
+def test_an_administrative_act_carries_its_ticket_and_another_form_of_it_is_invalid(stand: Any) -> None:
+    stand.ask(m.CreateProject(token="t-stella", name="demo", title="T", purpose="To show.", ticket="OPS-7"))
+    stand.ask(m.AddMember(token="t-stella", name="demo", person="rosa", ticket="OPS-8"))
+    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="rosa"))
+    assert [e["ticket"] for e in stand.auditd.events(kind="project.create")] == ["OPS-7", "OPS-7"]
+    assert [e["ticket"] for e in stand.auditd.events(kind="project.member_add")] == ["OPS-8", "OPS-8"]
+    assert all("ticket" not in e for e in stand.auditd.events(kind="project.member_remove"))
+    with pytest.raises(InvalidError):
+        stand.ask(m.CloseProject(token="t-stella", name="demo", ticket="what he said"))
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "../x", "a" * 64, "ä"])
@@ -250,6 +294,9 @@ def test_what_does_not_exist_is_not_found(stand: Any) -> None:
         m.CloseProject(token="t-stella", name="nowhere"),
         m.ShowDetermination(token="t-ada", id="0" * 32),
         m.DecideRelease(token="t-hana", id="0" * 32, approve=True, reason="x"),
+        m.DecideGrant(token="t-hana", id="0" * 32, approve=True, reason="x"),
+        m.RevokeGrant(token="t-hana", id="0" * 32, reason="x"),
+        m.RequestGrant(token="t-stella", dataset="demo-ct", version=9, project="nowhere", person="rosa"),
         m.RequestRelease(token="t-stella", dataset="demo-ct", version=9, project="nowhere"),
     ):
         with pytest.raises(NotFoundError):

@@ -28,6 +28,9 @@ def test_a_member_may_open_what_was_signed_and_released(stand: Any) -> None:
     stand.release()
     assert may_open(stand) == "ok"
     assert [v.version for v in stand.ask(m.AskProjectDatasets(person="rosa", project="demo")).versions] == [1]
+    (grant,) = stand.ask(m.ListGrants(token="t-ada", project="demo")).grants
+    assert (grant.person, grant.state, grant.opens) == ("rosa", "active", "ok")
+    assert (grant.requested_by, grant.decided_by) == ("stella", "hana")
 
 
 def test_every_step_has_its_intent_before_its_outcome(stand: Any) -> None:
@@ -44,7 +47,7 @@ def test_nobody_may_open_before_the_release(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
     assert may_open(stand) == "not_released"
-    stand.sign(stand.draft())
+    stand.determine()
     assert may_open(stand) == "not_released"
     assert may_open(stand, version=1) == "not_released"
     release = stand.request()
@@ -89,7 +92,7 @@ def test_a_removed_member_has_no_ground(stand: Any) -> None:
 def test_a_certificate_for_other_recipients_releases_nothing(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft(recipients=("elsewhere",)))
+    stand.determine(recipients=("elsewhere",))
     with pytest.raises(DeniedError) as caught:
         stand.request()
     assert caught.value.code == "certificate_not_covering"
@@ -98,7 +101,7 @@ def test_a_certificate_for_other_recipients_releases_nothing(stand: Any) -> None
 def test_a_certificate_of_the_future_releases_nothing_yet(stand: Any) -> None:
     stand.make_project()
     stand.make_candidate()
-    stand.sign(stand.draft(not_before="2026-12-01T00:00:00Z"))
+    stand.determine(not_before="2026-12-01T00:00:00Z")
     with pytest.raises(DeniedError) as caught:
         stand.request()
     assert caught.value.code == "certificate_not_yet_valid"
@@ -109,7 +112,7 @@ def test_a_certificate_of_the_future_releases_nothing_yet(stand: Any) -> None:
 def test_a_newer_determination_replaces_the_one_it_names(stand: Any) -> None:
     old = stand.release()
     stand.clock.pass_(days=30)
-    new = stand.sign(stand.draft(supersedes=old.id))
+    new = stand.determine(supersedes=old.id)
     assert new.state == "signed"
     assert stand.ask(m.ShowDetermination(token="t-ada", id=old.id)).state == "superseded"
     assert may_open(stand) == "ok"
@@ -128,7 +131,9 @@ def test_the_same_candidate_twice_is_one_and_another_content_is_a_conflict(stand
     assert stand.make_candidate() == stand.make_candidate()
     with pytest.raises(ConflictError):
         stand.ask(
-            m.RegisterCandidate(dataset="demo-ct", version=1, content_root="cd" * 32, summary={}, steward="stella")
+            m.RegisterCandidate(
+                dataset="demo-ct", version=1, content_root="cd" * 32, summary={}, steward="stella", review="optional"
+            )
         )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from people import resolve
+from set_clock import SetClock
 
-from enclave.core.errors import DeniedError
 from enclave.keys.files import new_symmetric
-from enclave.policy.model import Actor
 from enclave.reidentification.daemon import VaultDaemon
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
@@ -20,40 +19,8 @@ from enclave.wire.messages import registry as r
 from enclave.wire.messages import vault as m
 from enclave.wire.peer import WireServer
 
-PEOPLE = {
-    "rosa": "researcher",
-    "edgar": "expert",
-    "hana": "honest_broker",
-    "holger": "honest_broker",
-    "olga": "output_checker",
-    "stella": "data_steward",
-    "stefan": "data_steward",
-    "ada": "auditor",
-    "otto": "operator",
-}
 SUBJECTS = tuple(f"P-{number:015d}" for number in range(60))
 ORIGINAL = "Zanaryquist"
-
-
-def resolve(token: str) -> Actor:
-    """The person of a token, as the Hub would say."""
-    name = token.removeprefix("t-")
-    if name not in PEOPLE or not token.startswith("t-"):
-        raise DeniedError("token: wanted a known one, got another", code="token_invalid")
-    return Actor(name, frozenset({PEOPLE[name]}))
-
-
-@dataclass
-class Clock:
-    """Time as the test sets it."""
-
-    at: datetime = field(default_factory=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
-
-    def now(self) -> datetime:
-        return self.at
-
-    def pass_(self, **span: float) -> None:
-        self.at += timedelta(**span)
 
 
 @dataclass
@@ -101,7 +68,7 @@ class GlassStand:
     """The vault under test and short ways to ask it."""
 
     auditd: Any
-    clock: Clock
+    clock: SetClock
     registry: RegistryStandIn
     daemon: VaultDaemon | None = None
     client: WireClient | None = None
@@ -157,7 +124,7 @@ def stand(auditd: Any) -> Iterator[GlassStand]:
     new_symmetric(auditd.home.key_file("vault"))
     registry = RegistryStandIn(auditd.home)
     registry.start()
-    made = GlassStand(auditd, Clock(), registry)
+    made = GlassStand(auditd, SetClock(), registry)
     made.start()
     rows = tuple(
         {"pseudonym": pseudonym, "original_ids": [f"{ORIGINAL}-{number}"], "offset_days": -number}

@@ -17,7 +17,7 @@ ORIGINAL = "Zanaryquist"
 @pytest.mark.row("S13.5")
 def test_the_commands_walk_the_whole_way(stand: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = iter(["t-stella", "t-hana", "t-otto", "t-stella", "t-ada"])
-    monkeypatch.setattr(reidentify, "token_of", lambda _: next(people))
+    monkeypatch.setattr(reidentify, "read_token", lambda _: next(people))
     home = ["--home", str(stand.auditd.home.root)]
     listed = tmp_path / "subjects.txt"
     listed.write_text(f"P-{1:015d}\nP-{2:015d},P-{3:015d}\n", "utf-8")

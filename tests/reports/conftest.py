@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from people import resolve
+from set_clock import SetClock
 
-from enclave.core.errors import DeniedError, UnavailableError
+from enclave.core.errors import UnavailableError
 from enclave.keys.files import new_symmetric
-from enclave.policy.model import Actor
 from enclave.reports.daemon import ReportDaemon
 from enclave.reports.process import Result, Task
 from enclave.reports.settings import ReportSettings
@@ -24,27 +24,8 @@ from enclave.wire.messages.launcher import OpenServiceSocket, PersonSocket
 from enclave.wire.messages.registry import Project, ProjectList, ProjectsOf
 from enclave.wire.peer import WireServer
 
-PEOPLE = {
-    "stella-token": Actor("stella", frozenset({"data_steward"})),
-    "hana-token": Actor("hana", frozenset({"honest_broker"})),
-    "rosa-token": Actor("rosa", frozenset({"researcher"})),
-    "rolf-token": Actor("rolf", frozenset({"researcher"})),
-    "olga-token": Actor("olga", frozenset({"output_checker"})),
-    "ada-token": Actor("ada", frozenset({"auditor"})),
-    "otto-token": Actor("otto", frozenset({"operator"})),
-}
 PAGE = b"<!doctype html><p>41 patients</p>"
 NOTEBOOK = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
-
-
-@dataclass
-class Clock:
-    """Time that only moves when told."""
-
-    at: datetime = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
 
 
 @dataclass
@@ -73,7 +54,7 @@ class ReportStand:
     """A running report service and its neighbours."""
 
     ledger: Any
-    clock: Clock
+    clock: SetClock
     runner: Runner
     settings: ReportSettings
     daemon: ReportDaemon | None = None
@@ -85,7 +66,7 @@ class ReportStand:
 
     def start(self) -> None:
         self.daemon = ReportDaemon(
-            self.home, resolve=_resolve, log=Log("reportd"), settings=self.settings, clock=self.clock
+            self.home, resolve=resolve, log=Log("reportd"), settings=self.settings, clock=self.clock
         )
         parts = replace(self.daemon._parts, new_runner=lambda: self.runner)
         self.daemon._parts = self.daemon._worker._parts = parts
@@ -104,16 +85,10 @@ class ReportStand:
         return self.client.call(message)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.02)
-
-
-def _resolve(token: str) -> Actor:
-    if token not in PEOPLE:
-        raise DeniedError("token: wanted a known one, got another", code="token_invalid")
-    return PEOPLE[token]
 
 
 def _projects(message: ProjectsOf, _call: Any) -> ProjectList:
@@ -128,7 +103,8 @@ def reportd(auditd: Any, tmp_path: Path) -> Iterator[ReportStand]:
     new_symmetric(home.key_file("reports-box"))
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
-    (notebooks / "dataset_validation.ipynb").write_text(NOTEBOOK)
+    for name in ("dataset_validation.ipynb", "sandbox_selftest.ipynb"):
+        (notebooks / name).write_text(NOTEBOOK)
     log = Log("test")
     registry = WireServer(home.socket("registryd"), {ProjectsOf: _projects}, log=log, allowed_uids=None)
     opened = PersonSocket(socket="/nowhere/launcher.sock")
@@ -136,7 +112,7 @@ def reportd(auditd: Any, tmp_path: Path) -> Iterator[ReportStand]:
     registry.start()
     launcher.start()
     settings = ReportSettings(notebooks_folder=str(notebooks), retry_s=0.1)
-    stand = ReportStand(auditd, Clock(), Runner(), settings)
+    stand = ReportStand(auditd, SetClock(), Runner(), settings)
     stand.start()
     yield stand
     stand.stop()

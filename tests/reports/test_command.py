@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from enclave.cli import report, session
+from enclave.cli import report
 from enclave.core.errors import ConflictError, DeniedError
 
 
 @pytest.fixture
 def as_stella(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell in which stella is signed in."""
-    monkeypatch.setattr(session, "read_token", lambda _home: "stella-token")
+    monkeypatch.setattr(report, "read_token", lambda _home: "t-stella")
 
 
 def test_run_list_and_show_from_a_shell(reportd: Any, as_stella: None, tmp_path: Path) -> None:

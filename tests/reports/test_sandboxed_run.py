@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from code_desk import code_desk
 from lease import Lease
 
 from enclave.core.errors import UnavailableError
@@ -58,6 +60,7 @@ def neighbours(home: Any, lease: Lease) -> list[WireServer]:
             broker.CloseListener: done,
             broker.Execution: done,
             broker.Reads: reads,
+            **code_desk(home).handlers(),
         },
         "airlockd": {
             airlock.OpenSubmitListener: submit,
@@ -66,7 +69,7 @@ def neighbours(home: Any, lease: Lease) -> list[WireServer]:
         },
     }
     servers = [
-        WireServer(home.socket(name), table, log=Log("far"), allowed_uids=None, mode=0o666)
+        WireServer(home.socket(name), table, log=Log("far"), allowed_uids=None, mode=0o666, max_descriptors=1)
         for name, table in tables.items()
     ]
     for server in servers:
@@ -100,8 +103,8 @@ class Stand:
         self.daemon.start()
         self.client = WireClient(self.home.socket("reportd"))
 
-    def run(self) -> ReportRun:
-        queued = self.client.call(RunNow(token="t", entry="demo-validation"))
+    def run(self, entry: str = "demo-validation") -> ReportRun:
+        queued = self.client.call(RunNow(token="t", entry=entry))
         end = time.monotonic() + 60
         while time.monotonic() < end:
             (run,) = (r for r in self.client.call(ListRuns(token="t")).runs if r.id == queued.id)
@@ -158,6 +161,22 @@ def test_the_validation_report_runs_in_the_sandbox_and_every_cell_is_in_the_ledg
     assert len(cells) == finished["detail"]["cells"] > 5
     assert {event["actor"] for event in cells} == {"service:reports"}
     assert stand.ledger.events(kind="kernel.stop")
+
+
+@pytest.mark.slow
+@pytest.mark.row("S6.1")
+def test_the_sandbox_tests_itself_as_a_report_and_every_door_is_closed(stand: Stand) -> None:
+    run = stand.run("sandbox-selftest")
+    assert (run.state, run.message) == ("done", "")
+    page = stand.page(run)
+    found = re.search(r"(\d+) attempts, 0 open doors", page)
+    assert found is not None
+    assert int(found[1]) >= 150
+    for name in ("net.loopback4", "file.read.a_readable_file_of_the_host", "frame.submit.deep", "memory.protect",
+                 "message.parts", "tap.connection.write", "call.ptrace"):  # fmt: skip
+        assert name in page, name
+    assert "OPEN" not in page
+    assert len(stand.ledger.events(kind="cell.execute", outcome="ok")) == 5
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave.core.errors import InvalidError, NotFoundError
+from enclave.core.ids import check_name
 from enclave.reports.schedule import DEFAULT_SCHEDULE, find_entry, parse_every, parse_schedule
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -71,6 +72,19 @@ def test_an_entry_that_never_runs_by_itself_is_never_due() -> None:
 
 
 @given(text=st.text(max_size=200))
-def test_any_text_is_either_a_schedule_or_invalid(text: str) -> None:
-    with contextlib.suppress(InvalidError):
-        parse_schedule(text)
+def test_any_text_in_the_place_of_a_value_is_that_value_or_invalid(text: str) -> None:
+    name = json.dumps(text)
+    try:
+        entry = parse_schedule(ENTRY.replace('"demo"', name))["nightly"]
+    except InvalidError:
+        return
+    assert entry.project == text == check_name(text, what="project")
+
+
+@given(text=st.text(max_size=200))
+def test_any_text_is_a_schedule_without_entries_or_invalid(text: str) -> None:
+    try:
+        entries = parse_schedule(text)
+    except InvalidError:
+        return
+    assert entries == {}

@@ -115,6 +115,31 @@ def test_compare_says_what_changed(run: Run, files: Path) -> None:
     assert read(out)["change"]["records"] == 0
 
 
+def test_compare_says_what_two_releases_tell_together(run: Run, files: Path) -> None:
+    (files / "risk.toml").write_text(TOML.replace('[qi.age]\nhierarchy = "age.csv"\n', ""))
+    lines = ["patient;sex;diagnosis", "p1;f;x", "p2;m;y", "p3;m;x", "p4;f;y"]
+    (files / "later.csv").write_text("\n".join(lines) + "\n")
+    (files / "third.csv").write_text("\n".join([*lines[:-1], "p4;f;y", "p9;f;y"]) + "\n")
+    out = files / "j.json"
+    asked = ("risk", "compare", files / "table.csv", files / "later.csv", "--config", files / "risk.toml")
+    assert run(*asked, "--json", out) == 0
+    assert (read(out)["joint"]["k"], read(out)["joint"]["k_alone"], read(out)["broken"]) == (1, [2, 2], [])
+    assert run(*asked, "--seen", files / "third.csv", "--json", out) == 0
+    assert (read(out)["joint"]["releases"], read(out)["joint"]["unique_subjects"]) == (3, 5)
+
+
+def test_append_ends_with_3_when_rows_break_the_model(run: Run, files: Path) -> None:
+    (files / "risk.toml").write_text(TOML.replace('[qi.age]\nhierarchy = "age.csv"\n', ""))
+    (files / "good.csv").write_text("patient;sex;diagnosis\np8;f;x\n")
+    (files / "bad.csv").write_text("patient;sex;diagnosis\np8;d;x\n")
+    out = files / "n.json"
+    asked = ("--config", files / "risk.toml", "--json", out)
+    assert run("risk", "append", files / "table.csv", files / "good.csv", *asked) == 0
+    assert (read(out)["k"], read(out)["breaks"]) == (2, False)
+    assert run("risk", "append", files / "table.csv", files / "bad.csv", *asked) == 3
+    assert (read(out)["k"], read(out)["small_classes"], read(out)["breaks"]) == (1, 1, True)
+
+
 @pytest.mark.parametrize(
     ("toml", "words"),
     [
@@ -151,3 +176,52 @@ def test_a_value_that_its_hierarchy_lacks_is_counted_not_shown(run: Run, files: 
     told = capsys.readouterr().err
     assert "1 of 4" in told
     assert "58" not in told
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["p1;31;f;x"], "one row"),
+        (["p1;;f;x", "p2;;m;y"], "all null: age"),
+        (["p1;31;f;x", "p1;35;f;x"], "subjects with conflicting attributes"),
+    ],
+)
+def test_what_a_reader_has_to_know_is_said_beside_the_numbers(
+    run: Run, files: Path, capsys: Any, lines: list[str], words: str
+) -> None:
+    (files / "odd.csv").write_text("\n".join(["patient;age;sex;diagnosis", *lines]) + "\n")
+    assert run("risk", "assess", files / "odd.csv", "--config", files / "risk.toml") == 0
+    assert f"Note: {words}." in capsys.readouterr().err
+
+
+def test_a_search_that_was_bounded_says_so(run: Run, files: Path, capsys: Any) -> None:
+    names = [f"c{i}" for i in range(21)]
+    (files / "wide.csv").write_text(";".join(names) + "\n" + "\n".join(";".join("01"[i % 2] * 21) for i in range(8)))
+    (files / "wide.toml").write_text("".join(f"[qi.{name}]\n" for name in names) + "[model]\nk = 4\n")
+    asked = ("--config", files / "wide.toml", "--output", files / "o.parquet", "--json", files / "w.json")
+    assert run("risk", "anonymise", files / "wide.csv", *asked) == 0
+    assert read(files / "w.json")["optimal"] is False
+    assert "2097152 nodes are too many to search whole" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_place_that_cannot_be_written_is_named_by_its_file_only(run: Run, files: Path, capsys: Any) -> None:
+    asked = ("--config", files / "risk.toml", "--output", files / "no-folder" / "o.parquet")
+    assert run("risk", "anonymise", files / "table.csv", *asked) == 14
+    told = capsys.readouterr().err
+    assert "o.parquet: wanted a file to write, got No such file or directory" in told.replace("\n", " ")
+    assert str(files) not in told
+
+
+def test_what_it_would_cost_to_keep_more_rows_is_said_on_request(run: Run, files: Path, capsys: Any) -> None:
+    ages = [31] * 8 + [35] * 8 + [52, 58]
+    lines = [f"p{i};{age};f;x" for i, age in enumerate(ages)]
+    (files / "many.csv").write_text("\n".join(["patient;age;sex;diagnosis", *lines]) + "\n")
+    (files / "risk.toml").write_text(TOML.replace("suppression_limit = 0.0", "suppression_limit = 0.2"))
+    asked = ("--config", files / "risk.toml", "--output", files / "o.parquet", "--json", files / "w.json")
+    assert run("risk", "anonymise", files / "many.csv", *asked) == 0
+    assert (read(files / "w.json")["suppressed"], read(files / "w.json")["alternatives"]) == (2, [])
+    assert run("risk", "anonymise", files / "many.csv", *asked, "--alternatives") == 0
+    (other,) = read(files / "w.json")["alternatives"]
+    assert (other["suppressed"], other["node"]) == (0, {"age": 1, "sex": 0})
+    assert other["metric_value"] > read(files / "w.json")["metric_value"]
+    assert "instead: 0 rows left out" in capsys.readouterr().err

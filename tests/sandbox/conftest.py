@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from code_desk import code_desk
 
 from enclave.core.errors import UnavailableError
 from enclave.runtime.home import ensure_private_dir
@@ -76,10 +78,17 @@ class FarSide:
 
     def execution(self, message: Any, _: Any) -> Done:
         if isinstance(message, broker.Execution):
-            self.executions.append((message.kernel, message.cell))
+            self._note(message.kernel, message.cell, message.ended)
         return Done()
 
+    def _note(self, kernel: str, cell: str | None, ended: str | None) -> None:
+        """As the broker does: the end of a cell that no longer runs changes nothing."""
+        now = next((one for name, one in reversed(self.executions) if name == kernel), None)
+        if ended in (None, now):
+            self.executions.append((kernel, cell))
+
     def reads_of(self, message: broker.Reads, _: Any) -> broker.ReadsReply:
+        self._note(message.kernel, None, message.cell)
         objects = self.reads.get(message.cell, self.objects)
         return broker.ReadsReply(datasets=("demo-ct@1",), objects=objects[:200], object_count=len(objects))
 
@@ -114,9 +123,30 @@ class Stand:
         (event, *_) = self.ledger.events(kind="kernel.start", outcome="intent")
         return str(event["detail"]["limits"])
 
+    def restart(self) -> None:
+        """Another launcher in place of this one."""
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        self.process = start_launcher(self.home)
+        self.client = WireClient(self.home.socket("launcherd"))
+
+    def kill(self) -> None:
+        """Ends the launcher as a crash does, waits for what dies with it, and starts another one."""
+        running = self.descendants()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+        end = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in running):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        self.client.close()
+        self.process = start_launcher(self.home)
+        self.client = WireClient(self.home.socket("launcherd"))
+
     def descendants(self) -> list[int]:
-        """All processes below the launcher."""
-        return descendants(self.process.pid)
+        """All processes below the launcher but a spare tap, which belongs to no kernel yet."""
+        return [pid for pid in descendants(self.process.pid) if not is_spare(pid)]
 
 
 def descendants(pid: int) -> list[int]:
@@ -127,6 +157,14 @@ def descendants(pid: int) -> list[int]:
             for child in map(int, task.read_text().split()):
                 found += [child, *descendants(child)]
     return found
+
+
+def is_spare(pid: int) -> bool:
+    """A tap that has no settings yet has neither sockets nor threads."""
+    with contextlib.suppress(OSError):
+        tap = b"enclave.cli.tap" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return tap and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    return False
 
 
 def start_launcher(home: Any, *, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Any:
@@ -152,6 +190,7 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
     """The three stand-ins on their sockets, reachable for taps of another uid."""
     mode = 0o666
     log = Log("far")
+    code = code_desk(home)
     tables: dict[str, dict[type[Any], Callable[[Any, Any], Any]]] = {
         "registryd": {registry.ProjectsOf: far.projects_of, registry.AskEngagements: far.engagements_of},
         "brokerd": {
@@ -159,6 +198,7 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
             broker.CloseListener: far.close_listener,
             broker.Execution: far.execution,
             broker.Reads: far.reads_of,
+            **code.handlers(),
         },
         "airlockd": {
             airlock.OpenSubmitListener: far.open_submit,
@@ -167,7 +207,8 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
         },
     }
     servers = [
-        WireServer(home.socket(name), table, log=log, allowed_uids=None, mode=mode) for name, table in tables.items()
+        WireServer(home.socket(name), table, log=log, allowed_uids=None, mode=mode, max_descriptors=1)
+        for name, table in tables.items()
     ]
     for server in servers:
         server.start()
@@ -191,10 +232,11 @@ def stand(auditd: Any, launcher_settings: str) -> Iterator[Stand]:
     servers = serve_far_side(home, far)
     process = start_launcher(home)
     client = WireClient(home.socket("launcherd"))
-    yield Stand(home, auditd, far, process, client, servers)
-    client.close()
-    process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    found = Stand(home, auditd, far, process, client, servers)
+    yield found
+    found.client.close()
+    found.process.send_signal(signal.SIGTERM)
+    found.process.wait(20)
     for server in (*servers, *far.listeners.values()):
         server.close()
 
@@ -202,7 +244,7 @@ def stand(auditd: Any, launcher_settings: str) -> Iterator[Stand]:
 class Notebook:
     """A client of one kernel as JupyterLab is one: manager, provisioner, channels."""
 
-    def __init__(self, socket: Path, connections: Path) -> None:
+    def __init__(self, socket: Path, connections: Path, *, environment: str = "") -> None:
         from jupyter_client.kernelspec import KernelSpecManager
         from jupyter_client.manager import KernelManager
 
@@ -212,7 +254,7 @@ class Notebook:
         self.manager = KernelManager(
             kernel_name="enclave-python", kernel_spec_manager=specs, connection_file=str(connections / "c.json")
         )
-        self.manager.start_kernel(env={**os.environ, "ENCLAVE_PROJECT": "demo"})
+        self.manager.start_kernel(env={**os.environ, "ENCLAVE_PROJECT": "demo", "ENCLAVE_ENVIRONMENT": environment})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=30)
@@ -256,3 +298,12 @@ def notebook(stand: Stand, tmp_path: Path) -> Iterator[Notebook]:
     found = Notebook(stand.service_socket(), tmp_path / "connections")
     yield found
     found.close()
+
+
+@pytest.fixture
+def notebook_on(tmp_path: Path) -> Callable[..., Notebook]:
+    """Opens a kernel with a client on any launcher socket; who opens it closes it."""
+    numbers = itertools.count()
+    return lambda socket, environment="": Notebook(
+        socket, tmp_path / f"connections-{next(numbers)}", environment=environment
+    )

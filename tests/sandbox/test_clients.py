@@ -25,7 +25,7 @@ def _notebook(path: Path, *cells: str) -> Path:
 
 
 def _ran(stand: Any) -> int:
-    end = time.monotonic() + 3
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         done = stand.ledger.events(kind="cell.execute", outcome="ok")
         if len(done) == len(stand.ledger.events(kind="cell.execute", outcome="intent")):
@@ -99,8 +99,9 @@ def test_large_output_arrives_and_too_much_is_cut_with_a_line(stand: Any, notebo
     assert "the rest is cut" in text
     assert len(text) <= 201 << 20
     assert notebook.run("print(1)")[1] == "1\n"
-    (cut,) = stand.ledger.events(kind="output.cut")
-    assert cut["detail"]["limit_bytes"] == 200 << 20
+    (refused,) = stand.ledger.events(kind="output.refused")
+    assert (refused["reason"], refused["detail"]["measure"]) == ("cell_budget", "bytes")
+    assert refused["detail"]["limit"] == 200 << 20
 
 
 @pytest.mark.slow
@@ -128,7 +129,7 @@ def test_jupyter_server_starts_kernels_through_the_provisioner(stand: Any, envir
 
     assert asyncio.run(session()) == "ok"
     assert _ran(stand) == 2
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while stand.descendants() and time.monotonic() < end:
         time.sleep(0.05)
     assert stand.descendants() == []

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from stub_hub import client_of, hub_settings
 
 from enclave.core.errors import DeniedError
-from enclave.wire.client import WireClient
-from enclave.wire.messages.launcher import OpenPersonSocket, RestartKernel, StartKernel
+from enclave.wire.messages.launcher import RestartKernel, StartKernel
 from enclave.wire.messages.registry import Engagement
-
-ROLES = {"edgar": "expert", "eva": "expert", "oskar": "operator"}
-
-
-class _Hub(http.server.BaseHTTPRequestHandler):
-    """Says whose token it is, as the Hub's API does."""
-
-    def do_GET(self) -> None:
-        name = self.headers["Authorization"].removeprefix("Bearer ")
-        answer = {"kind": "user", "name": name, "scopes": [f"custom:enclave:{ROLES[name]}"]}
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_words: object) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture
 def launcher_settings() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = min(probe.getsockname()[1], 60_000)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port + 1), _Hub) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"[hub]\nport = {port}\n"
-        server.shutdown()
+    with hub_settings() as text:
+        yield text
 
 
 def _engaged(person: str, *, until: str = "2999-01-01T00:00:00Z", dataset: str = "demo-ct") -> Engagement:
     return Engagement(
         expert=person, dataset=dataset, version=1, content_root="ab" * 32, certificate="c" * 32, until=until
     )
-
-
-def _client_of(stand: Any, person: str) -> WireClient:
-    return WireClient(stand.client.call(OpenPersonSocket(token=person)).socket, timeout_s=30)
 
 
 def _run(connection: Any, code: str) -> str:
@@ -70,12 +41,12 @@ def _run(connection: Any, code: str) -> str:
 
 def test_an_engaged_expert_gets_a_kernel_without_a_project_and_keeps_the_role_over_a_restart(stand: Any) -> None:
     stand.far.engaged = (_engaged("edgar"),)
-    edgar = _client_of(stand, "edgar")
+    edgar = client_of(stand, "edgar")
     started = edgar.call(StartKernel(path="demo-ct/look.ipynb"))
     assert _run(started.connection, "1 + 1") == "ok"
     edgar.call(RestartKernel(kernel=started.kernel))
     assert [(one.person, one.role, one.project) for one in stand.far.opened] == [("edgar", "expert", "")] * 2
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not (cells := stand.ledger.events(kind="cell.execute", outcome="ok")) and time.monotonic() < end:
         time.sleep(0.05)
     for event in (*cells, *stand.ledger.events(kind="kernel.start", outcome="intent")):
@@ -96,7 +67,7 @@ def test_nobody_else_does_and_the_refusal_is_in_the_ledger(
     stand: Any, person: str, engaged: tuple[Engagement, ...], reason: str
 ) -> None:
     stand.far.engaged = engaged
-    client = _client_of(stand, person)
+    client = client_of(stand, person)
     with pytest.raises(DeniedError) as refused:
         client.call(StartKernel(path="demo-ct/look.ipynb"))
     assert refused.value.code == reason
@@ -104,3 +75,11 @@ def test_nobody_else_does_and_the_refusal_is_in_the_ledger(
     assert (event["actor"], event["outcome"], event["reason"]) == (person, "refused", reason)
     assert stand.far.opened == []
     client.close()
+
+
+def test_a_token_without_a_role_gets_no_socket_and_the_refusal_is_in_the_ledger(stand: Any) -> None:
+    with pytest.raises(DeniedError) as caught:
+        client_of(stand, "nina")
+    assert caught.value.code == "no_role"
+    (event,) = stand.ledger.events(kind="launcher.person_socket", outcome="refused")
+    assert (event["actor"], event["reason"]) == ("nina", "no_role")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave.core.errors import InvalidError
-from enclave.sandbox.tap.message import DELIMITER, Leg, Message
+from enclave.sandbox.tap.message import DELIMITER, LARGE_BYTES, Leg, Message
 from enclave.sandbox.tap.rules import RULES, rule_for
 from enclave.sandbox.tap.running import MAX_OUTPUTS, OutputDigest, Running, text_of
 
@@ -65,6 +65,60 @@ def test_a_part_with_two_readings_or_none_is_refused(part: bytes) -> None:
     with pytest.raises(InvalidError) as fault:
         FRONT.read(signed)
     assert fault.value.code == "malformed"
+
+
+LARGE = LARGE_BYTES * "x"
+
+
+def _signed_by_kernel(data: bytes) -> list[bytes]:
+    frames = BACK.write(message("stream"))
+    return [*frames[:2], BACK._sign([*frames[3:6], data]), *frames[3:6], data]
+
+
+@given(content=CONTENT)
+def test_a_large_content_keeps_its_meaning(content: Any) -> None:
+    sent = Message((b"client",), {"msg_type": "stream", "msg_id": "1"}, {}, {}, {**content, "large": LARGE})
+    found = BACK.read(BACK.write(sent))
+    assert found == sent
+    assert json.loads(FRONT.write(found)[6]) == sent.content
+    assert json.loads(FRONT.write(found.with_content({"other": 1}))[6]) == {"other": 1}
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40, 0.1, 1e300, 1.0])
+def test_no_number_of_a_large_content_changes(number: Any) -> None:
+    found = BACK.read(_signed_by_kernel(json.dumps({"data": [{"n": number}], "large": LARGE}).encode()))
+    assert repr(found.content["data"]) == repr([{"n": number}])
+    assert repr(json.loads(FRONT.write(found)[6])["data"]) == repr([{"n": number}])
+
+
+def test_many_values_of_a_large_content_keep_their_meaning() -> None:
+    content = {"data": {str(number): [number, number / 2, None] for number in range(400)}, "large": LARGE}
+    found = BACK.read(_signed_by_kernel(json.dumps(content).encode()))
+    assert json.loads(FRONT.write(found)[6]) == content
+
+
+@pytest.mark.parametrize("odd", ['"a":1,"a":2', '"a":NaN', '"a":{"b":1,"b":2}', '"a":-Infinity', '"a":"\\ud800"'])
+def test_a_large_content_with_two_readings_leaves_with_the_one_that_was_understood(odd: str) -> None:
+    data = f'{{{odd},"large":"{LARGE}"}}'.encode()
+    found = BACK.read(_signed_by_kernel(data))
+    left = FRONT.write(found)[6]
+    assert str(json.loads(left)) == str(json.loads(data)) == str(found.content)
+    assert left.count(b'"a"') == 1
+
+
+def test_a_large_content_with_a_key_twice_is_refused_from_a_client() -> None:
+    frames = FRONT.write(message())
+    parts = [*frames[3:6], f'{{"code":"1","code":"{LARGE}"}}'.encode()]
+    with pytest.raises(InvalidError):
+        FRONT.read([*frames[:2], FRONT._sign(parts), *parts])
+
+
+def test_bytes_that_are_no_utf_8_are_not_passed_on() -> None:
+    data = b'{"text":"\xed\xa0\x80' + LARGE.encode() + b'"}'
+    frames = BACK.write(message("stream"))
+    signed = [*frames[:2], BACK._sign([*frames[3:6], data]), *frames[3:6], data]
+    found = BACK.read(signed)
+    assert FRONT.write(found)[6].isascii()
 
 
 def test_a_lone_surrogate_survives() -> None:

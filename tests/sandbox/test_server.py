@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import http.server
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -16,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from code_desk import everything
 
 from enclave.wire.messages import launcher
 
@@ -102,10 +106,6 @@ def _start(stand: Any, hub: str) -> tuple[str, str]:
 def test_a_server_answers_through_its_gate_and_leaves_nothing_behind(stand: Any, hub: str) -> None:
     server, gate = _start(stand, hub)
     assert _get(gate, "/user/rosa/api")[0] < 400
-    code = stand.home.root / "people" / "rosa" / "code"
-    assert code.is_dir()
-    if os.getuid() == 0:
-        assert code.stat().st_uid not in (0, os.getuid())
     running = stand.descendants()
     assert len(running) >= 3  # bwrap, pid 1 inside, the server, the gate
     stand.client.call(launcher.StopServer(server=server), timeout_s=20)
@@ -113,6 +113,11 @@ def test_a_server_answers_through_its_gate_and_leaves_nothing_behind(stand: Any,
     assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
     outcomes = [event["outcome"] for event in stand.ledger.events(kind="server.start")]
     assert outcomes == ["intent", "ok"]
+    deadline = time.monotonic() + 10
+    while not (found := stand.ledger.events(kind="server.stop")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # an end is written beside what goes on
+    (stopped,) = found
+    assert (stopped["actor"], stopped["detail"]["server"]) == ("rosa", server)
     assert not Path(gate).exists()
 
 
@@ -120,7 +125,7 @@ def test_a_notebook_in_the_server_runs_in_a_tapped_kernel_of_its_person(stand: A
     """The whole way as JupyterLab goes it: REST to start, websocket to run."""
     import websocket
 
-    server, _ = _start(stand, hub)
+    server, gate = _start(stand, hub)
     headers = {"Authorization": "token " + "t" * 32, "Content-Type": "application/json"}
     assert _post(stand, "/user/rosa/api/kernels", {"name": "somebody-elses"}, headers)[0] >= 400
     status, made = _post(stand, "/user/rosa/api/kernels", {"name": "enclave-python"}, headers)
@@ -132,7 +137,9 @@ def test_a_notebook_in_the_server_runs_in_a_tapped_kernel_of_its_person(stand: A
         socket=_as_server(stand),
         header=["Authorization: token " + "t" * 32],
     )
-    content = {"code": "import os; print(os.getuid(), os.listdir('/home/person'))", "silent": False}
+    assert _put(gate, "saved_later.py", "answer = 42\n")[0] in (200, 201)
+    code = "import os; print(os.getuid(), os.listdir('.'), os.access('saved_later.py', os.W_OK))"
+    content = {"code": code, "silent": False}
     header = {"msg_id": "1", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3"}
     request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
     channel.send(json.dumps(request))
@@ -143,7 +150,7 @@ def test_a_notebook_in_the_server_runs_in_a_tapped_kernel_of_its_person(stand: A
             text = message["content"]["text"]
     channel.close()
     assert text.startswith("1000 ")
-    assert "code" in text
+    assert text == "1000 ['saved_later.py'] False\n"
     events = stand.ledger.events(kind="cell.execute", actor="rosa")
     assert events[0]["outcome"] == "intent"
     running = stand.descendants()
@@ -198,3 +205,76 @@ def test_code_run_as_the_server_finds_no_key_no_ledger_no_other_socket_and_no_ot
     assert len(found["pids"]) <= 3  # pid 1, the server, this look
     assert set(found["top"]) <= {"bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run",
                                  "sbin", "tmp", "usr"}  # fmt: skip
+
+
+# ── code folders ────────────────────────────────────────────────────────────
+
+MARK = "MARKER-of-a-notebook-5150"
+
+
+def _ask(gate: str, method: str, name: str, body: str | None = None) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("localhost", timeout=20)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(20)
+    connection.sock.connect(gate)
+    headers = {"Content-Type": "application/json", "Authorization": "token " + "t" * 32}
+    connection.request(method, f"/user/rosa/api/contents/{name}", body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def _put(gate: str, name: str, text: str) -> tuple[int, str]:
+    content = base64.b64encode(text.encode()).decode()
+    return _ask(gate, "PUT", name, json.dumps({"type": "file", "format": "base64", "content": content}))
+
+
+@pytest.mark.row("S4.5")
+def test_a_saved_file_survives_kill_9_and_never_stands_on_the_disk(stand: Any, hub: str) -> None:
+    """Saved as a browser does, and there again after the launcher was killed."""
+    _, gate = _start(stand, hub)
+    text = f"x = '{MARK}'\n"
+    status, words = _put(gate, "secret.py", text)
+    assert status in (200, 201), words
+    assert json.loads(_ask(gate, "GET", "secret.py")[1])["content"] == text
+    assert MARK.encode() not in everything(stand.home)
+    stand.kill()
+    assert MARK.encode() not in everything(stand.home)
+    server, gate = _start(stand, hub)
+    assert json.loads(_ask(gate, "GET", "secret.py")[1])["content"] == text
+    (inside,) = [
+        pid for pid in stand.descendants() if b"jupyterhub.singleuser" in _line(pid) and b"bwrap" not in _line(pid)
+    ][-1:]
+    held = _put(gate, "later.py", text)[0]
+    os.kill(inside, signal.SIGKILL)
+    stand.client.call(launcher.StopServer(server=server), timeout_s=20)
+    assert held in (200, 201)
+    assert MARK.encode() not in everything(stand.home)
+    _, gate = _start(stand, hub)
+    assert json.loads(_ask(gate, "GET", "later.py")[1])["content"] == text
+
+
+def _line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def test_a_save_that_cannot_be_sealed_is_not_called_saved(stand: Any, hub: str) -> None:
+    _, gate = _start(stand, hub)
+    assert _put(gate, "a.py", "x = 1\n")[0] in (200, 201)
+    stand.broker.close()
+    status, words = _put(gate, "a.py", f"x = '{MARK}'\n")
+    assert status == 503
+    assert "save again" in words
+
+
+@pytest.mark.parametrize("launcher_settings", ["[launcher.display]\nhour = { mb = 1, images = 10, rows = 10000 }\n"])
+def test_what_a_browser_reads_of_saved_files_is_held_to_the_display_budgets(
+    stand: Any, hub: str, launcher_settings: str
+) -> None:
+    _, gate = _start(stand, hub)
+    text = "x = '" + "a b " * 75_000 + "'\n"
+    assert _put(gate, "large.py", text)[0] in (200, 201)
+    answers = [_ask(gate, "GET", "large.py") for _ in range(4)]
+    assert [status for status, _ in answers] == [200, 200, 200, 403]
+    assert "this hour" in answers[3][1]

@@ -140,7 +140,11 @@ def test_a_stream_cut_at_a_seam_is_noticed(length: int) -> None:
         decrypt(LONG[:length])
 
 
-@pytest.mark.parametrize("tail", [b"\x00", bytes(16), LONG[-20:], LONG[SEGMENT : 2 * SEGMENT]])
+@pytest.mark.parametrize(
+    "tail",
+    [b"\x00", bytes(16), LONG[-20:], LONG[SEGMENT : 2 * SEGMENT]],
+    ids=["a byte", "a tag", "its own end", "a segment"],
+)
 def test_anything_appended_is_noticed(tail: bytes) -> None:
     with pytest.raises(IntegrityError):
         decrypt(LONG + tail)

@@ -79,6 +79,7 @@ class Person:
     def __init__(self, browser: Any, url: str, name: str, shots: Path) -> None:
         from playwright.sync_api import expect
 
+        expect.set_options(timeout=PATIENCE_MS)
         self.expect = expect
         self.url = url
         self.name = name
@@ -170,6 +171,15 @@ def _look_at_the_ledger(ada: Person) -> None:
     page.goto(f"{ada.url}/services/console/audit")
     ada.shot("audit-desk")
     ada.expect(page.get_by_text("rosa").first).to_be_visible()
+    page.goto(f"{ada.url}/services/console/audit/lineage?of=demo-ct@1")
+    ada.expect(page.get_by_role("group", name="Lineage of demo-ct@1")).to_be_visible()
+    ada.shot("lineage")
+    page.get_by_role("link", name=re.compile("^File ")).first.focus()
+    page.keyboard.press("Enter")  # a box leads to its row, by keyboard as well
+    ada.expect(page).to_have_url(re.compile("#row-file-"))
+    page.goto(f"{ada.url}/services/console/audit/alerts")
+    ada.expect(page.get_by_role("heading", name="Alerts")).to_be_visible()
+    ada.shot("alerts")
 
 
 def _read_the_report(stella: Person) -> None:

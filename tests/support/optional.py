@@ -40,6 +40,19 @@ def _module(name: str) -> Callable[[], str | None]:
     return lambda: name if importlib.util.find_spec(name) else None
 
 
+def _folder(name: str, *, holds: str) -> Callable[[], str | None]:
+    folder = Path(__file__).parents[2] / name
+    return lambda: str(folder) if (folder / holds).exists() else None
+
+
+def _brain_network() -> str | None:
+    from enclave.deid.faces import network
+
+    return str(network.FOLDER) if network.is_installed() else None
+
+
+_ARCHES = ("x86_64", "aarch64")
+
 PARTS: dict[str, Part] = {
     "bubblewrap": Part(_command("bwrap"), "apt-get install bubblewrap"),
     "chromium": Part(_command("chromium", "chromium-browser"), "apt-get install chromium"),
@@ -52,7 +65,15 @@ PARTS: dict[str, Part] = {
         _file("/usr/share/gocode/src/golang.org/x/mod/sumdb"), "apt-get install golang-go golang-golang-x-mod-dev"
     ),
     "rsyslog": Part(_command("rsyslogd", "/usr/sbin/rsyslogd"), "apt-get install rsyslog"),
+    "rsyslog-tls": Part(
+        _file(*(f"/usr/lib/{arch}-linux-gnu/rsyslog/lmnsd_{kind}.so" for arch in _ARCHES for kind in ("ossl", "gtls"))),
+        "apt-get install rsyslog-openssl",
+    ),
     "dask": Part(_module("distributed"), "make .stamps/dask"),
+    "pydicom-data": Part(_module("data_store"), "make .stamps/samples"),
+    "deid-data": Part(_module("deid_data"), "make .stamps/samples"),
+    "deface-mr": Part(_brain_network, "make deface-mr"),
+    "heads": Part(_folder(".stamps/head-images", holds="usr/share/mricron"), "make .stamps/heads"),
     "root": Part(lambda: "root" if os.getuid() == 0 else None, "run the tests once more as root"),
 }
 

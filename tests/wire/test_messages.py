@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import types
+import typing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 import enclave.wire.messages
 from enclave.core.errors import InvalidError
 from enclave.wire.messages import schema
-from enclave.wire.messages.schema import from_json, request_type, to_json
+from enclave.wire.messages.schema import Text, Verbatim, from_json, request_type, to_json
 
 for found in pkgutil.iter_modules(enclave.wire.messages.__path__):
     importlib.import_module(f"enclave.wire.messages.{found.name}")
@@ -62,9 +64,54 @@ def test_a_wrong_type_in_any_field_is_an_error(cls, data):
 
 
 def hint_of(cls, name):
-    import typing
+    return typing.get_type_hints(cls, include_extras=True)[name]
 
-    return typing.get_type_hints(cls)[name]
+
+PLAIN = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+CONTROLS = st.sampled_from([*map(chr, range(0x20)), "\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\ud800", "\udfff"])
+LINE_ENDS = {"\t", "\n", "\r", "\u2028", "\u2029"}
+
+
+def places(cls):
+    """Every place of a request where a string can stand: field, hint of the string, and how it is put there."""
+    for field in dataclasses.fields(cls):
+        hint = hint_of(cls, field.name)
+        origin, args = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, types.UnionType):
+            hint = next(arg for arg in args if arg is not type(None))
+        if hint in (str, Text, Verbatim):
+            yield field.name, hint, lambda text: text
+        elif origin is tuple and args[0] is str:
+            yield field.name, str, lambda text: ["a", text]
+        elif origin is dict and args[1] in (str, Verbatim):
+            yield field.name, str, lambda text: {text: "a"}
+            yield field.name, args[1], lambda text: {"a": text}
+
+
+PLACES = [(cls, *place) for cls in REQUESTS for place in places(cls)]
+
+
+def test_all_that_starts_a_kernel_is_among_the_places():
+    found = {name for cls, name, hint, _ in PLACES if request_type(cls).name == "kernel.start" and hint is str}
+    assert found == {"environment", "path", "project", "session"}
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "hint", "put"), PLACES, ids=[f"{request_type(cls).name}.{name}" for cls, name, *_ in PLACES]
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(data=st.data())
+def test_no_string_of_any_request_holds_a_control_character_unless_it_is_declared(cls, name, hint, put, data):
+    plain = st.text(PLAIN, max_size=4)
+    control = data.draw(CONTROLS)
+    text = data.draw(plain) + control + data.draw(plain)
+    value = {**to_json(data.draw(st.builds(cls, **drawn(cls)))), name: put(text)}
+    if hint == Verbatim or (hint == Text and control in LINE_ENDS):
+        assert to_json(from_json(cls, value))[name] == put(text)
+        return
+    with pytest.raises(InvalidError, match="control characters") as caught:
+        from_json(cls, value)
+    assert control not in caught.value.message
 
 
 def drawn(cls):
@@ -72,9 +119,6 @@ def drawn(cls):
 
 
 def strategy(hint):
-    import types
-    import typing
-
     if hint is typing.Any:
         return st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -83,8 +127,15 @@ def strategy(hint):
     if origin is tuple:
         return st.lists(strategy(args[0]), max_size=2).map(tuple)
     if origin is dict:
-        return st.dictionaries(st.text(max_size=3), strategy(args[1]), max_size=2)
+        return st.dictionaries(strategy(str), strategy(args[1]), max_size=2)
     if dataclasses.is_dataclass(hint):
         return st.builds(hint, **drawn(hint))
-    plain = {str: st.text(max_size=5), int: st.integers(), bool: st.booleans(), float: st.floats(allow_nan=False)}
+    if origin is typing.Annotated:
+        return st.text("ab\n\t" if hint == Text else "ab\x00\x1b\n", max_size=5)
+    plain = {
+        str: st.text(PLAIN, max_size=5),
+        int: st.integers(),
+        bool: st.booleans(),
+        float: st.floats(allow_nan=False),
+    }
     return plain[hint]

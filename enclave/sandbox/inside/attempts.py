@@ -1,19 +1,24 @@
 """Tries every door of a sandbox from inside, as a notebook's code would, and harms nothing.
 
 A door is opened for writing but not written to, and a system call gets arguments with which it fails anyway: what
-counts is which error comes back. Runs without `enclave`; the host's part of an attempt comes in ``facts``.
+counts is which error comes back. Runs without `enclave`; the host's part of an attempt comes in ``facts``: ``secret``
+(a readable file), ``port`` (listeners on loopback), ``abstract`` (a socket's name), ``host_pid``, ``hostname_sha256``;
+``link`` (a link in the code folder), ``dataset`` and ``tap`` where there are such.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import resource
+import runpy
 import socket
 import stat
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,13 +31,22 @@ _DEVICES = {
     "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts", "shm", "fd", "stdin", "stdout",
     "stderr", "core",
 }  # fmt: skip
+# What the launcher, python, ipykernel and matplotlib set; any other name would have come from the host.
+ENVIRONMENT = {
+    "HOME", "USER", "PATH", "LANG", "LC_CTYPE", "PWD", "TERM", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE",
+    "PYDEVD_DISABLE_FILE_VALIDATION", "PYDEVD_USE_FRAME_EVAL", "IPYTHONDIR", "MPLCONFIGDIR", "MPLBACKEND",
+    "ENCLAVE_PROJECT", "LD_LIBRARY_PATH", "JPY_PARENT_PID", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "PAGER",
+    "GIT_PAGER",
+}  # fmt: skip
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - plain, as a notebook would
 _O_TMPFILE = 0o20000000 | os.O_DIRECTORY
 
 
 def run(facts: Facts) -> list[dict[str, Any]]:
     """``[{id, what, expected, got, ok}]``, one row per attempt."""
+    doors = runpy.run_path(f"{_HERE}/doors.py")["rows"]
     rows = []
-    for name, what, expected, attempt in _attempts(facts):
+    for name, what, expected, attempt in [*_attempts(facts), *doors(facts)]:
         try:
             ok, got = attempt()
         except OSError as fault:
@@ -48,8 +62,9 @@ def _attempts(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]]]
     for path in ("/etc/shadow", "/root", "/var/log", "/boot", "/sys/kernel", "/proc/kcore", facts["secret"]):
         shown = "a readable file of the host" if path == facts["secret"] else path
         rows.append(("file.read." + _slug(shown), f"open {shown}", "refused or absent", partial(_opens, path)))
-    rows.append(("file.link", "follow a link in the code folder to a file of the host", "absent",
-                 lambda: _opens("/home/person/code/" + facts["link"])))  # fmt: skip
+    if facts.get("link"):
+        rows.append(("file.link", "follow a link in the code folder to a file of the host", "absent",
+                     lambda: _opens("/home/person/code/" + facts["link"])))  # fmt: skip
     folders = ("/", "/usr", "/etc", "/dev", "/home/person/code", "/run/enclave", "/run/enclave-runtime")
     rows += [
         (f"file.write.{_slug(path)}", f"make a nameless file in {path}", "refused",
@@ -61,7 +76,7 @@ def _attempts(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]]]
         flags = os.O_RDONLY if path.startswith("1/environ") or path.endswith("etc") else os.O_WRONLY
         rows.append((f"proc.{_slug(path)}", f"open /proc/{path}", "refused, or without anything of the host",
                      partial(_proc, path, flags)))  # fmt: skip
-    rows += _process_rows(facts) + _network_rows(facts) + _call_rows(facts) + _state_rows(facts)
+    rows += _process_rows(facts) + _network_rows(facts) + _call_rows() + _state_rows(facts)
     return rows
 
 
@@ -74,7 +89,7 @@ def _process_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcom
         ("process.new_privileges", "gain rights by a set-user-id program", "no_new_privs is set", _no_new_privs),
         ("process.seccomp", "run without a filter", "filtered", _seccomp),
         ("process.uid", "be mapped to uid 0 of the host", "another uid", _uid_map),
-        ("process.environment", "find the host's environment", "nothing of the host", lambda: _environment(facts)),
+        ("process.environment", "find the host's environment", "nothing of the host", _environment),
         ("process.descriptors", "find an inherited folder or file of the host", "none", _descriptors),
     ]  # fmt: skip
 
@@ -105,7 +120,14 @@ def _network_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcom
     return rows
 
 
-def _call_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]]]:
+def _calls() -> dict[str, int]:
+    """The numbers of this architecture, from the filter's own profile beside this folder."""
+    with open(f"{_HERE}/../profiles/syscalls.toml", "rb") as file:  # noqa: PTH123 - plain, as a notebook would
+        return dict(tomllib.load(file)[os.uname().machine]["calls"])
+
+
+def _call_rows() -> list[tuple[str, str, str, Callable[[], Outcome]]]:
+    calls = _calls()
     bad = 2**22 - 1  # no process has this id
     arguments: dict[str, tuple[int, ...]] = {
         "ptrace": (16, bad, 0, 0), "process_vm_readv": (bad, 0, 0, 0, 0, 0), "process_vm_writev": (bad, 0, 0, 0, 0, 0),
@@ -121,21 +143,21 @@ def _call_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]]
         "syslog": (0xFFFF, 0, 0), "move_pages": (bad, 0, 0, 0, 0, 0),
     }  # fmt: skip
     rows: list[tuple[str, str, str, Callable[[], Outcome]]] = [
-        (f"call.{name}", f"call {name}", "refused by the filter", partial(_call, facts, name, *words))
+        (f"call.{name}", f"call {name}", "refused by the filter", partial(_call, calls, name, *words))
         for name, words in arguments.items()
-        if name in facts["calls"]
+        if name in calls
     ]
     for name, flag in (("user", 0x10000000), ("net", 0x40000000), ("mount", 0x20000), ("pid", 0x20000000)):
         rows.append((f"call.unshare.{name}", f"make a {name} namespace", "refused by the filter",
-                     partial(_call, facts, "unshare", flag)))  # fmt: skip
+                     partial(_call, calls, "unshare", flag)))  # fmt: skip
     rows += [
         ("call.clone.user", "clone into a user namespace", "refused by the filter",
-         lambda: _call(facts, "clone", 0x10000000 | 0xFF000000000, 0, 0, 0, 0)),
+         lambda: _call(calls, "clone", 0x10000000 | 0xFF000000000, 0, 0, 0, 0)),
         ("call.unknown", "call what this filter does not know", "does not exist", lambda: _number(1000)),
         ("call.tiocsti", "type into a terminal", "refused by the filter",
-         lambda: _call(facts, "ioctl", -1, 0x5412, 0)),
+         lambda: _call(calls, "ioctl", -1, 0x5412, 0)),
         ("call.personality", "change the process's personality", "refused by the filter",
-         lambda: _call(facts, "personality", 0x0040000)),
+         lambda: _call(calls, "personality", 0x0040000)),
     ]  # fmt: skip
     return rows
 
@@ -151,7 +173,7 @@ def _state_rows(facts: Facts) -> list[tuple[str, str, str, Callable[[], Outcome]
         ("limit.shm", "fill the machine's memory through /dev/shm", "a size", lambda: _size("/dev/shm")),  # noqa: S108 - in the sandbox
         ("limit.work", "fill the machine's memory through ~/work", "a size", lambda: _size("/home/person/work")),
         ("host.name", "learn the host's name", "a neutral one",
-         lambda: (socket.gethostname() != facts["hostname"], "neutral")),
+         lambda: (hashlib.sha256(socket.gethostname().encode()).hexdigest() != facts["hostname_sha256"], "neutral")),
         ("host.dump", "read own memory through a debugger of the same user", "not dumpable",
          lambda: (_LIBC.prctl(3, 0, 0, 0, 0) == 0, "not dumpable")),
     ]  # fmt: skip
@@ -218,8 +240,8 @@ def _uid_map() -> Outcome:
     return len(rows) == 1 and rows[0][2] == "1" and os.getuid() != 0, f"{len(rows)} range"
 
 
-def _environment(facts: Facts) -> Outcome:
-    names = sorted(set(os.environ) - set(facts["environment"]))
+def _environment() -> Outcome:
+    names = sorted(set(os.environ) - ENVIRONMENT)
     return not names, ",".join(names) or "none"
 
 
@@ -283,8 +305,8 @@ def _socket(family: int, kind: int, protocol: int) -> Outcome:
     return False, "made"
 
 
-def _call(facts: Facts, name: str, *arguments: int) -> Outcome:
-    return _number(facts["calls"][name], *arguments)
+def _call(calls: dict[str, int], name: str, *arguments: int) -> Outcome:
+    return _number(calls[name], *arguments)
 
 
 def _number(number: int, *arguments: int) -> Outcome:

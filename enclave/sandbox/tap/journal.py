@@ -1,10 +1,14 @@
-"""The tap's writing hand: records, receipts and attribution, in a thread of its own, one job after the other.
+"""The tap's writing hand: records, receipts and attribution.
 
-The poller never waits for the ledger; an interrupt passes while a record hangs.
+Cells begin in the poller's thread, which asks and never waits (``beginning``). What that way cannot do is done in a
+thread of its own, and another one writes what came of cells, so that none waits for the record of the one before. An
+interrupt passes while a record hangs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import queue
@@ -13,10 +17,12 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import zmq
 
 from enclave.audit.client import AuditClient
 from enclave.audit.event import Event
@@ -24,15 +30,14 @@ from enclave.core.clock import Clock, format_time
 from enclave.core.errors import EnclaveError, InvalidError, UnavailableError
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
+from enclave.sandbox.tap.beginning import ATTRIBUTION_DEADLINE_S, LEDGER_DEADLINE_S, Beginning
 from enclave.sandbox.tap.running import Running, text_of
 from enclave.sandbox.tap.settings import TapSettings
 from enclave.wire.client import WireClient
 from enclave.wire.messages.airlock import SubmitExecution
-from enclave.wire.messages.broker import Execution, Reads
+from enclave.wire.messages.broker import Execution, Reads, ReadsReply
 
-LEDGER_DEADLINE_S = 1.2  # with the others below a cell is refused within two seconds
 DEBT_DEADLINE_S = 0.3  # a record that nobody waits for; it is tried again
-ATTRIBUTION_DEADLINE_S = 0.25
 MAX_TEXT_BYTES = 400_000  # a frame holds 1 MiB with all escapes
 MAX_OBJECTS = 256
 _CLIENT_CELL = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -49,41 +54,81 @@ class Journal:
         self._clock = clock or SystemClock()
         self._audit = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=LEDGER_DEADLINE_S)
         self._debts = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=DEBT_DEADLINE_S)
-        self._broker = WireClient(Path(settings.broker_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
-        self._airlock = WireClient(Path(settings.airlock_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
-        self._jobs: queue.Queue[tuple[Callable[[], Any], Done | None] | None] = queue.Queue()
+        self._beginning = Beginning(settings)
+        self._begins = _Services(settings)
+        self._ends = _Services(settings)
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
+        self._later: queue.Queue[Callable[[], Any] | None] = queue.Queue()
         self._results: deque[tuple[Done, Any, EnclaveError | None]] = deque()
         self._owed: deque[tuple[Event, dict[str, str]]] = deque(maxlen=1000)
         self._patience = 0.0
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._work, self._work_later)]
+        for thread in self._threads:
+            thread.start()
+
+    def attach(self, poller: zmq.Poller) -> None:
+        """From now on ``poller`` looks at what the journal waits for; ``hear`` what it found."""
+        poller.register(self.wakeup, zmq.POLLIN)
+        self._beginning.attach(poller)
+
+    def wait_ms(self, otherwise: int) -> int:
+        """How long the poller may sleep, at most ``otherwise``."""
+        return self._beginning.wait_ms(otherwise)
+
+    def hear(self, ready: Container[int]) -> None:
+        """Calls the ``done`` of everything that ended; in the poller's thread."""
+        self._beginning.hear(ready)
+        if self.wakeup in ready:
+            self._take_results()
 
     def begin(self, running: Running, done: Done) -> None:
-        """Records what is about to run and tells the services which cell runs; then calls ``done``."""
-        self._jobs.put((lambda: self._begin(running), done))
+        """Records what is about to run and tells the services; then, and never at once, calls ``done``."""
+        try:
+            event, bodies = self._intent(running)
+        except EnclaveError as fault:
+            self._jobs.put((functools.partial(_raise, fault), done))
+            return
+
+        def tell(outcome: EnclaveError | float | None) -> None:
+            if isinstance(outcome, float):
+                self._jobs.put((lambda: self._begin(running.cell, event, bodies, outcome), done))
+                return
+            if outcome is not None:
+                self._tell_end(running.cell)
+            else:
+                self._patience = 0.0
+            done(None, outcome)
+
+        if not self._beginning.begin(event, bodies, cell=running.cell, tell=tell):
+            tell(LEDGER_DEADLINE_S)
 
     def finish(self, running: Running, *, outcome: str, reason: str | None, duration_s: float) -> None:
         """Records what came of it; nobody waits for this."""
-        self._jobs.put((lambda: self._finish(running, outcome, reason, duration_s), None))
+        self._later.put(lambda: self._finish(running, outcome, reason, duration_s))
 
     def record_input(self, running: Running, done: Done) -> None:
         """Records an answer to ``input()``; it belongs to the cell that asks and changes no attribution."""
-        self._jobs.put((lambda: self._record_intent(running), done))
+        self._jobs.put((lambda: self._record_intent(*self._intent(running), LEDGER_DEADLINE_S), done))
 
     def refuse(self, kind: str, *, reason: str, cell: str = "", detail: dict[str, Any] | None = None) -> None:
         """Records a refusal as soon as the ledger takes it."""
-        event = self._event(kind, "refused", cell or secrets.token_hex(16), detail or {}, reason=reason)
-        self._jobs.put((lambda: self._owe(event), None))
+        self.note(kind, "refused", cell=cell, reason=reason, detail=detail)
 
-    def record_cut(self, running: Running, *, limit_bytes: int) -> None:
-        """Records that a cell's further outputs are dropped."""
-        detail = {"output_bytes": running.outputs.bytes, "limit_bytes": limit_bytes}
-        event = self._event("output.cut", "ok", running.cell, detail)
-        self._jobs.put((lambda: self._owe(event), None))
+    def note(
+        self,
+        kind: str,
+        outcome: str,
+        *,
+        cell: str = "",
+        reason: str | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Records what the tap decided by itself, as soon as the ledger takes it."""
+        event = self._event(kind, outcome, cell or secrets.token_hex(16), detail or {}, reason=reason)
+        self._later.put(lambda: self._owe(event))
 
-    def take_results(self) -> None:
-        """Calls the ``done`` of every job that ended; in the poller's thread."""
+    def _take_results(self) -> None:
         try:
             os.eventfd_read(self.wakeup)
         except BlockingIOError:
@@ -94,20 +139,14 @@ class Journal:
 
     def close(self, *, wait_s: float = 3.0) -> None:
         """Ends after the jobs that are waiting."""
+        self._beginning.close()
         self._jobs.put(None)
-        self._thread.join(wait_s)
+        self._threads[0].join(wait_s)
+        self._later.put(None)
+        self._threads[1].join(wait_s)
 
     def _work(self) -> None:
-        while True:
-            try:
-                one = self._jobs.get(timeout=2.0)
-            except queue.Empty:
-                self._pay()
-                continue
-            if one is None:
-                self._patience = 0.0
-                self._pay()
-                return
+        while (one := self._jobs.get()) is not None:
             job, done = one
             value, error = None, None
             try:
@@ -117,31 +156,53 @@ class Journal:
             except Exception as fault:  # noqa: BLE001 - a fault here must refuse the cell, not end the tap
                 self._log.error("journal job failed", fault)
                 error = UnavailableError("ledger: wanted a record, got a fault in the tap; tell the operator")
-            if done is not None:
-                self._results.append((done, value, error))
-                os.eventfd_write(self.wakeup, 1)
-            elif error is not None:
-                self._log.warning("record not written", code=error.code)
+            self._results.append((done, value, error))
+            os.eventfd_write(self.wakeup, 1)
 
-    def _begin(self, running: Running) -> None:
-        self._record_intent(running)
-        self._attribute(running.cell)
+    def _work_later(self) -> None:
+        while True:
+            try:
+                job = self._later.get(timeout=2.0)
+            except queue.Empty:
+                job = self._pay
+            if job is None:
+                self._patience = 0.0
+                self._pay()
+                return
+            try:
+                job()
+            except Exception as fault:  # noqa: BLE001 - one record that fails must not keep the others
+                self._log.error("record not written", fault)
 
-    def _record_intent(self, running: Running) -> None:
+    def _begin(self, cell: str, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
+        """The services hear of the cell while the ledger writes; when one of the three fails, it does not run."""
+        try:
+            with self._begins.told(self._settings.kernel, cell) as all_heard:
+                self._record_intent(event, bodies, deadline_s)
+                all_heard()
+        except EnclaveError:
+            self._tell_end(cell)
+            raise
+
+    def _tell_end(self, cell: str) -> None:
+        self._later.put(lambda: self._ends.tell_end(self._settings.kernel, cell))
+
+    def _record_intent(self, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
+        self._audit.append(event, bodies=bodies, deadline_s=deadline_s)
+        self._patience = 0.0
+
+    def _intent(self, running: Running) -> tuple[Event, dict[str, str]]:
         text = text_of(running.message, running.rule)
-        if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
+        data = text.encode("utf-8", "replace")
+        if len(data) > MAX_TEXT_BYTES:
             raise InvalidError(
                 f"cell: wanted at most {MAX_TEXT_BYTES} bytes of code, got more; import it from a module instead",
                 code="cell_too_large",
             )
-        event = self._event(running.rule.kind, "intent", running.cell, intent_detail(running, text))
-        self._audit.append(event, bodies={"code": text.encode("utf-8", "replace").decode("utf-8")})
-        self._patience = 0.0
-
-    def _attribute(self, cell: str | None) -> None:
-        kernel = self._settings.kernel
-        self._broker.call(Execution(kernel=kernel, cell=cell))
-        self._airlock.call(SubmitExecution(kernel=kernel, cell=cell))
+        detail = intent_detail(running, data)
+        if running.rule.kind == "cell.execute":
+            detail["environment"] = self._settings.environment
+        return self._event(running.rule.kind, "intent", running.cell, detail), {"code": data.decode("utf-8")}
 
     def _finish(self, running: Running, outcome: str, reason: str | None, duration_s: float) -> None:
         detail: dict[str, Any] = {
@@ -151,18 +212,15 @@ class Journal:
             "outputs_total": running.outputs.total,
             "output_bytes": running.outputs.bytes,
             "output_cut": running.cut,
+            "outputs_refused": running.shown.refused,
         }
         objects: tuple[str, ...] | None = None
         try:
-            reads = self._broker.call(Reads(kernel=self._settings.kernel, cell=running.cell))
+            reads = self._ends.end(self._settings.kernel, running.cell)
             objects = tuple(reads.objects[:MAX_OBJECTS]) or None
             detail |= {"datasets": list(reads.datasets), "objects_total": reads.object_count}
         except EnclaveError:
             detail["reads_unknown"] = True
-        try:
-            self._attribute(None)
-        except EnclaveError as error:
-            self._log.warning("attribution not ended", code=error.code)
         event = self._event(running.rule.kind, outcome, running.cell, detail, reason=reason)
         self._owe(replace(event, objects=objects))
 
@@ -201,11 +259,51 @@ class Journal:
         )
 
 
-def intent_detail(running: Running, text: str) -> dict[str, Any]:
+class _Services:
+    """Broker and airlock as one of the journal's threads asks them."""
+
+    def __init__(self, settings: TapSettings) -> None:
+        self._broker = WireClient(Path(settings.broker_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
+        self._airlock = WireClient(Path(settings.airlock_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
+
+    @contextlib.contextmanager
+    def told(self, kernel: str, cell: str) -> Iterator[Callable[[], None]]:
+        """Tells both which cell runs, and goes on; what it gives waits until both have heard."""
+        with (
+            self._broker.asked(Execution(kernel=kernel, cell=cell)) as broker_heard,
+            self._airlock.asked(SubmitExecution(kernel=kernel, cell=cell)) as airlock_heard,
+        ):
+
+            def both() -> None:
+                broker_heard()
+                airlock_heard()
+
+            yield both
+
+    def end(self, kernel: str, cell: str) -> ReadsReply:
+        """Tells both that the cell is over; says what it read."""
+        with self._airlock.asked(SubmitExecution(kernel=kernel, ended=cell)) as heard:
+            reads: ReadsReply = self._broker.call(Reads(kernel=kernel, cell=cell))
+            heard()
+        return reads
+
+    def tell_end(self, kernel: str, cell: str) -> None:
+        """The same, for a cell that never ran; a service that does not answer hears of the next one."""
+        with contextlib.suppress(EnclaveError):
+            self._broker.call(Execution(kernel=kernel, ended=cell))
+        with contextlib.suppress(EnclaveError):
+            self._airlock.call(SubmitExecution(kernel=kernel, ended=cell))
+
+
+def _raise(error: EnclaveError) -> None:
+    raise error
+
+
+def intent_detail(running: Running, text: bytes) -> dict[str, Any]:
     """What is known of a request before it runs; the text itself is a body, encrypted beside the record."""
     message = running.message
     detail: dict[str, Any] = {
-        "code_hash": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+        "code_hash": hashlib.sha256(text).hexdigest(),
         "message_type": message.kind,
     }
     if running.rule.kind == "cell.execute":

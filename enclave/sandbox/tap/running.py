@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from enclave.sandbox.tap.amounts import NOTHING, Amount
 from enclave.sandbox.tap.message import Message
 from enclave.sandbox.tap.rules import Rule
 
@@ -67,6 +68,19 @@ class OutputDigest:
 
 
 @dataclass(slots=True)
+class Shown:
+    """What one cell has shown. ``closed`` names the budget after which nothing of it is shown any more."""
+
+    cell: str = ""
+    spent: Amount = NOTHING
+    closed: str = ""
+    warned: bool = False
+    refused: int = 0
+    placeholders: int = 0
+    recorded: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Running:
     """The one recorded request that the kernel has now. ``cell`` is the execution's id, which the kernel never sees."""
 
@@ -78,6 +92,7 @@ class Running:
     idle: bool = False
     status: str = ""
     cut: bool = False
+    shown: Shown = field(default_factory=Shown)
 
     @property
     def done(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from enclave.sandbox.tap.policy import DisplayPolicy
 from enclave.wire.messages.schema import Json
 
 IDLE_EXIT = 75  # the tap's exit code when nobody used its kernel for ``idle_s``
@@ -11,17 +12,24 @@ IDLE_EXIT = 75  # the tap's exit code when nobody used its kernel for ``idle_s``
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapSettings:
-    """``front`` and ``back`` are Jupyter connection infos (ipc) with a key each; sockets are host paths."""
+    """``front`` and ``back`` are Jupyter connection infos (ipc) with a key each; sockets are host paths.
+
+    ``left`` maps hour and day to ``[bytes, images, rows]`` that the person may still be shown in this project,
+    ``granted`` is what of it this tap has already. ``environment`` names the kernel's package set.
+    """
 
     kernel: str
     person: str
     role: str
     project: str
     session: str
+    environment: str
     front: Json
     back: Json
     audit_socket: str
     broker_socket: str
     airlock_socket: str
-    output_bytes: int
+    display: DisplayPolicy
+    left: Json
+    granted: Json
     idle_s: float

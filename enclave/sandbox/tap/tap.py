@@ -19,7 +19,8 @@ from enclave.runtime.log import Log
 from enclave.sandbox.tap.answers import Answers
 from enclave.sandbox.tap.journal import Journal
 from enclave.sandbox.tap.legs import Legs
-from enclave.sandbox.tap.message import Leg, Message
+from enclave.sandbox.tap.message import LARGE_BYTES, Leg, Message
+from enclave.sandbox.tap.outputs import Ask, Outputs
 from enclave.sandbox.tap.rules import HIDDEN_FEATURES, Channel, Rule, rule_for
 from enclave.sandbox.tap.running import Running
 from enclave.sandbox.tap.settings import TapSettings
@@ -27,18 +28,29 @@ from enclave.sandbox.tap.settings import TapSettings
 _BATCH = 200  # messages taken from one socket before the others get their turn
 _LOOK_MS = 5000  # how often an unused kernel looks at the clock
 _REMEMBERED = 1 << 16  # signatures kept to refuse replays
+_LEAST_MESSAGE_BYTES = 1 << 20
 _FAILED = ("error", "aborted")
-_OUTPUTS = frozenset({"stream", "display_data", "execute_result", "update_display_data", "error"})
+_WAIT_MS = 200  # the same while an output waits for the launcher
+
+
+def _receive(sock: zmq.Socket[bytes]) -> list[bytes]:
+    return sock.recv_multipart(zmq.NOBLOCK)
+
+
+def _receive_outputs(sock: zmq.Socket[bytes]) -> list[bytes | memoryview]:
+    """The same without a copy of what is large."""
+    frames = sock.recv_multipart(zmq.NOBLOCK, copy=False)
+    return [frame.bytes if len(frame) < LARGE_BYTES else frame.buffer for frame in frames]
 
 
 class Tap:
     """Runs in one thread; ``journal`` writes in another."""
 
-    def __init__(self, settings: TapSettings, *, journal: Journal, log: Log) -> None:
+    def __init__(self, settings: TapSettings, *, journal: Journal, log: Log, ask: Ask) -> None:
         self._settings = settings
         self._journal = journal
         self._log = log
-        limit = 2 * settings.output_bytes
+        limit = 2 * settings.display.cell.amount.bytes + _LEAST_MESSAGE_BYTES
         self._legs = Legs(front=settings.front, back=settings.back, max_message_bytes=limit)
         self._front = Leg(settings.front["key"].encode(), strict=True)
         self._back = Leg(settings.back["key"].encode(), strict=False)
@@ -47,10 +59,20 @@ class Tap:
         self._running: Running | None = None
         self._recording = False
         self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._background_bytes = 0
+        self._outputs = Outputs(
+            settings,
+            journal=journal,
+            answers=self._answers,
+            ask=ask,
+            show=lambda message: self._send_front("iopub", message),
+        )
+        self._last: Message | None = None  # where a word of ours stands when nothing runs
+        self._over = ""  # why no request is taken any more
+        self._frozen = False
         self._used = time.monotonic()
         self.idled = False
         self._poller = zmq.Poller()
+        self._iopub_flags: int = zmq.POLLIN
         self._register()
 
     # ── the loop ────────────────────────────────────────────────────────────
@@ -58,27 +80,36 @@ class Tap:
     def run(self, control_fd: int, on_order: Any) -> None:
         """Until ``on_order()`` (called when ``control_fd`` is readable) returns False."""
         self._poller.register(control_fd, zmq.POLLIN)
-        self._poller.register(self._journal.wakeup, zmq.POLLIN)
+        self._journal.attach(self._poller)
         while not self._idle_too_long():
-            ready = dict(self._poller.poll(_LOOK_MS))
+            wait_ms = self._journal.wait_ms(_WAIT_MS if self._outputs.waiting else _LOOK_MS)
+            ready = dict(self._poller.poll(wait_ms))
+            self._journal.hear(ready)
             for name in ("control", "shell", "stdin", "hb"):
                 if self._legs.front[name] in ready:
                     self._drain(self._legs.front[name], getattr(self, f"_front_{name}"))
                 if self._legs.back[name] in ready:
                     self._drain(self._legs.back[name], getattr(self, f"_back_{name}"))
             if self._legs.back["iopub"] in ready:
-                self._drain(self._legs.back["iopub"], self._back_iopub)
+                self._drain(self._legs.back["iopub"], self._back_iopub, receive=_receive_outputs)
             if self._legs.front["iopub"] in ready:
                 self._drain(self._legs.front["iopub"], self._subscribed)
-            if self._journal.wakeup in ready:
-                self._journal.take_results()
             if control_fd in ready and not on_order():
                 break
+            self._outputs.look()
+            self._listen_to_iopub()
         self._poller.unregister(control_fd)
+
+    def _listen_to_iopub(self) -> None:
+        """Takes outputs from the kernel, but none while one waits for the launcher."""
+        flags = 0 if self._outputs.waiting else zmq.POLLIN
+        if flags != self._iopub_flags:
+            self._iopub_flags = flags
+            self._poller.register(self._legs.back["iopub"], flags)
 
     def _idle_too_long(self) -> bool:
         """Whether no request came and none ran for the time after which a kernel is given back."""
-        if self._running is not None:
+        if self._running is not None or self._frozen:
             self._used = time.monotonic()
         self.idled = time.monotonic() - self._used > self._settings.idle_s
         return self.idled
@@ -88,32 +119,57 @@ class Tap:
         self.kernel_ended("kernel_stopped", restart=False)
         self._legs.close()
 
-    def kernel_ended(self, reason: str, *, restart: bool = True) -> None:
-        """The kernel is gone: its cell failed, what waited is aborted, the next kernel starts with clean sockets."""
+    def kernel_ended(self, reason: str, *, words: str = "", restart: bool = True) -> None:
+        """The kernel is gone: its cell failed, what waited is aborted, the next kernel starts with clean sockets.
+
+        ``words`` say to every request from then on why there is no kernel; empty when another one is on its way.
+        """
         running = self._running
         if running is not None and not self._recording:
-            message = "the kernel ended while this ran"
-            self._answers.error(running.message, name="KernelEnded", text=f"{message} ({reason})", busy=False)
+            text = words or "The kernel ended while this ran."
+            self._answers.error(running.message, name="KernelEnded", text=f"{text} ({reason})", busy=False)
             running.status = running.status or "aborted"
             self._finish(running, "failed", reason)
         self._abort_waiting()
+        self._over = words
         if restart:
+            self._outputs.forget()
             for sock in self._legs.back.values():
-                self._poller.unregister(sock)
+                self._poller.register(sock, 0)
             self._legs.connect_back()
             for sock in self._legs.back.values():
                 self._poller.register(sock, zmq.POLLIN)
+            self._iopub_flags = zmq.POLLIN
+
+    def kernel_started(self) -> None:
+        """There is a kernel again."""
+        self._over = ""
+
+    def freeze(self, words: str) -> None:
+        """The kernel is stopped and keeps what it has: nothing reaches it any more, and ``words`` say so."""
+        self.tell(f"\n{words}\n")
+        running = self._running
+        self._over, self._frozen = words, True
+        if running is not None and not self._recording:
+            self._answers.error(running.message, name="KernelFrozen", text=words, busy=False)
+            running.status = running.status or "aborted"
+            self._finish(running, "failed", "kernel_frozen")
+        self._abort_waiting()
+
+    def display_answer(self, order: Any) -> None:
+        """What the launcher said about the budgets of hour and day."""
+        self._outputs.answer(order)
 
     def tell(self, text: str) -> None:
-        """Shows ``text`` in the notebook, at the running cell when there is one."""
-        parent = self._running.message if self._running is not None else None
+        """Shows ``text`` in the notebook: at the running cell, else at the last one."""
+        parent = self._running.message if self._running is not None else self._last
         self._answers.stream(parent, text)
 
     # ── from the client ─────────────────────────────────────────────────────
 
     def _front_control(self, frames: list[bytes]) -> None:
         message = self._admit("control", frames)
-        if message is not None:
+        if message is not None and not self._refused_as_over("control", message):
             self._send_back("control", message)
 
     def _front_shell(self, frames: list[bytes]) -> None:
@@ -121,6 +177,8 @@ class Tap:
         if message is None:
             return
         rule = rule_for("shell", message.kind)
+        if self._refused_as_over("shell", message):
+            return
         if rule is None or not rule.kind:
             self._send_back("shell", message)
             return
@@ -131,7 +189,7 @@ class Tap:
     def _front_stdin(self, frames: list[bytes]) -> None:
         message = self._admit("stdin", frames)
         rule = rule_for("stdin", message.kind) if message is not None else None
-        if message is None or rule is None:
+        if message is None or rule is None or self._over:
             return
         cell = self._running.cell if self._running is not None else secrets.token_hex(16)
         answer = Running(message, rule, cell, time.monotonic())
@@ -146,7 +204,24 @@ class Tap:
         self._journal.record_input(answer, recorded)
 
     def _front_hb(self, frames: list[bytes]) -> None:
-        self._legs.back["hb"].send_multipart(frames)
+        leg = self._legs.front if self._frozen else self._legs.back  # a frozen kernel is not a dead one
+        leg["hb"].send_multipart(frames)
+
+    def _refused_as_over(self, channel: Channel, message: Message) -> bool:
+        """Whether there is no kernel that may run this; then the client hears why."""
+        if not self._over:
+            return False
+        rule = rule_for(channel, message.kind)
+        if rule is not None and rule.kind:
+            self._journal.refuse(rule.kind, reason="kernel_frozen" if self._frozen else "kernel_ended")
+        if message.kind == "execute_request":
+            name = "KernelFrozen" if self._frozen else "KernelEnded"
+            self._answers.error(message, name=name, text=self._over)
+        elif rule is not None and rule.kind == "cell.comm":
+            self._answers.stream(message, f"{self._over}\n", busy=True)
+        elif self._frozen or (rule is not None and rule.kind):
+            self._answers.refuse_on(channel, message, self._over)
+        return True
 
     def _subscribed(self, frames: list[bytes]) -> None:
         if frames[0][:1] == b"\x01":
@@ -184,13 +259,18 @@ class Tap:
             return
         message, rule = self._waiting.popleft()
         running = Running(message, rule, secrets.token_hex(16), time.monotonic())
-        self._running, self._recording = running, True
+        self._running, self._recording, self._last = running, True, message
+        self._outputs.begin(running)
 
         def recorded(_: Any, error: EnclaveError | None) -> None:
             self._recording = False
             if error is None:
                 running.started = time.monotonic()
-                self._background_bytes = 0
+                if self._over:  # meanwhile
+                    self._running = None
+                    self._journal.finish(running, outcome="failed", reason="kernel_ended", duration_s=0.0)
+                    self._answers.error(message, name="KernelEnded", text=self._over)
+                    return
                 self._send_back("shell", _for_kernel(message, rule))
             else:
                 self._refused(running, error)
@@ -234,6 +314,7 @@ class Tap:
 
     def _finish(self, running: Running, outcome: str, reason: str | None) -> None:
         self._running = None
+        self._outputs.end()
         duration = time.monotonic() - running.started
         self._journal.finish(running, outcome=outcome, reason=reason, duration_s=duration)
 
@@ -265,15 +346,19 @@ class Tap:
     def _back_hb(self, frames: list[bytes]) -> None:
         self._legs.front["hb"].send_multipart(frames)
 
-    def _back_iopub(self, frames: list[bytes]) -> None:
+    def _back_iopub(self, frames: list[bytes]) -> bool:
+        """Says whether more may be taken now."""
         message = self._read_back(frames)
         if message is None or message.kind == "iopub_welcome":
-            return
-        if message.kind in _OUTPUTS and not self._within_budget(message):
-            return
-        self._send_front("iopub", message)
+            return True
+        self._outputs.offer(message, self._running_as(message.parent_id))
         if message.kind == "status" and message.content.get("execution_state") == "idle":
             self._note_end(message.parent_id, idle=True)
+        return not self._outputs.waiting
+
+    def _running_as(self, parent_id: str) -> Running | None:
+        running = self._running
+        return running if running and not self._recording and running.message.id == parent_id else None
 
     def _pass_reply(self, channel: Channel, frames: list[bytes]) -> Message | None:
         message = self._read_back(frames)
@@ -281,7 +366,8 @@ class Tap:
             return None
         if message.kind == "kernel_info_reply":
             message = message.with_content(_without_hidden(message.content))
-        self._send_front(channel, message)
+        shown = self._outputs.reply(message, self._running_as(message.parent_id))
+        self._send_front(channel, shown)
         return message
 
     def _read_back(self, frames: list[bytes]) -> Message | None:
@@ -290,22 +376,6 @@ class Tap:
         except InvalidError as error:
             self._log.warning("message from kernel dropped", kernel=self._settings.kernel, code=error.code)
             return None
-
-    def _within_budget(self, message: Message) -> bool:
-        """Counts an output; from the first byte over the budget the rest of the cell's outputs is dropped."""
-        limit = self._settings.output_bytes
-        running = self._running
-        if running is None or self._recording or running.message.id != message.parent_id:
-            self._background_bytes += message.size_bytes
-            return self._background_bytes <= limit
-        if not running.cut and running.outputs.bytes + message.size_bytes <= limit:
-            running.outputs.add(message)
-            return True
-        if not running.cut:
-            running.cut = True
-            self._answers.stream(running.message, f"\nThe cell showed more than {limit >> 20} MB; the rest is cut.\n")
-            self._journal.record_cut(running, limit_bytes=limit)
-        return False
 
     # ── sending ─────────────────────────────────────────────────────────────
 
@@ -320,13 +390,14 @@ class Tap:
             self._poller.register(sock, zmq.POLLIN)
 
     @staticmethod
-    def _drain(sock: zmq.Socket[bytes], handle: Any) -> None:
+    def _drain(sock: zmq.Socket[bytes], handle: Any, *, receive: Any = _receive) -> None:
         for _ in range(_BATCH):
             try:
-                frames = sock.recv_multipart(zmq.NOBLOCK)
+                frames = receive(sock)
             except zmq.Again:
                 return
-            handle(frames)
+            if handle(frames) is False:
+                return
 
 
 def _for_kernel(message: Message, rule: Rule) -> Message:

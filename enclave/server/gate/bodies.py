@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from enclave.core.errors import DeniedError
 from enclave.server.gate.routes import KERNEL_NAME, hidden
 
 MAX_TEXT = 5_000_000
+MAX_LIST = 64 * 1024
 MAX_REPLY = 8 * 1024 * 1024
 MAX_CHUNKS = 5  # JupyterLab cuts an upload into pieces of 1 MB, numbered 1, 2 …, -1 for the last
 TEXT_TYPES = frozenset(
@@ -31,8 +34,11 @@ def check_read(path: str, query: Mapping[str, str]) -> None:
         _check_type(file)
 
 
-def check_read_reply(body: bytes) -> None:
-    """The server's answer to such a GET: text or a notebook of at most 5 MB, or a folder's list."""
+def check_read_reply(body: bytes) -> bool:
+    """The server's answer to such a GET: text or a notebook of at most 5 MB, or a folder's list.
+
+    Says whether it counts as shown: what is in a file, or a list so long that it may hold more than names.
+    """
     model = _object(body)
     if model.get("format") not in (None, "json", "text"):
         raise _data("base64 of a file")
@@ -40,14 +46,33 @@ def check_read_reply(body: bytes) -> None:
         _check_type(str(model.get("path") or model.get("name") or ""))
     if model.get("type") != "directory" and len(body) > MAX_TEXT:
         raise _too_large()
+    shows = model.get("content") is not None
+    return shows and (model.get("type") != "directory" or len(body) > MAX_LIST)
 
 
-def check_write(method: str, path: str, body: bytes) -> None:
-    """A change below ``api/contents``: raises ``DeniedError`` unless it is text, a notebook or a folder, ≤ 5 MB."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a PUT writes. ``upload``: it came as base64, as JupyterLab sends files from the person's machine; ``piece``
+    is 0 for a whole one, else its number (-1: the last). ``notebook`` when it is a whole one; ``text`` else."""
+
+    upload: bool
+    text: str
+    notebook: Mapping[str, Any] | None
+    size: int
+    sha256: str
+    ending: str
+    piece: int = 0
+
+
+def check_write(method: str, path: str, body: bytes) -> Written | None:
+    """A change below ``api/contents``: what it writes, None when it writes nothing.
+
+    Raises ``DeniedError`` unless it is text, a notebook or a folder, ≤ 5 MB.
+    """
     file = path.removeprefix("api/contents").strip("/")
     _check_visible(file)
     if method == "DELETE":
-        return
+        return None
     model = _object(body) if body else {}
     for key in ("path", "copy_from", "name"):
         value = model.get(key)
@@ -60,7 +85,8 @@ def check_write(method: str, path: str, body: bytes) -> None:
         _check_type("x" + str(model.get("ext") or ""))
     elif model.get("type") != "directory":
         _check_type(file)
-        _check_content(model)
+        return _content(model, ending=_ending(file))
+    return None
 
 
 def check_kernel(body: bytes, *, session: bool) -> None:
@@ -77,22 +103,53 @@ def check_kernel(body: bytes, *, session: bool) -> None:
         raise _kernel("another name")
 
 
-def _check_content(model: Mapping[str, Any]) -> None:
+def _content(model: Mapping[str, Any], *, ending: str) -> Written | None:
     content, form, chunk = model.get("content"), model.get("format"), model.get("chunk")
-    if chunk is not None and (not isinstance(chunk, int) or chunk > MAX_CHUNKS):
+    if chunk is not None and (type(chunk) is not int or not -1 <= chunk <= MAX_CHUNKS):
         raise _too_large()
     if form == "base64":
-        if not isinstance(content, str):
-            raise _data("base64 that is none")
-        try:
-            text = base64.b64decode(content, validate=True)
-        except (binascii.Error, ValueError):
-            raise _data("base64 that is none") from None
-        _check_text(text, whole=chunk is None)
-    elif isinstance(content, str) and len(content.encode("utf-8", "surrogatepass")) > MAX_TEXT:
-        raise _too_large()
-    elif form not in (None, "text", "json"):
+        data = _from_base64(content)
+        _check_text(data, whole=chunk is None)
+        text = data.decode("utf-8", "replace")
+        notebook = _notebook(text) if chunk is None and ending == "ipynb" else None
+        return _written(data, text, notebook, upload=True, ending=ending, piece=chunk or 0)
+    if form not in (None, "text", "json"):
         raise _data("a format that is not text")
+    if isinstance(content, str):
+        data = content.encode("utf-8", "surrogatepass")
+        if len(data) > MAX_TEXT:
+            raise _too_large()
+        return _written(data, content, None, upload=False, ending=ending)
+    if isinstance(content, dict):
+        return _written(json.dumps(content).encode(), "", content, upload=False, ending=ending)
+    return None
+
+
+def _written(
+    data: bytes, text: str, notebook: Mapping[str, Any] | None, *, upload: bool, ending: str, piece: int = 0
+) -> Written:
+    digest = hashlib.sha256(data).hexdigest()
+    return Written(
+        upload=upload, text=text, notebook=notebook, size=len(data), sha256=digest, ending=ending, piece=piece
+    )
+
+
+def _from_base64(content: Any) -> bytes:
+    if not isinstance(content, str):
+        raise _data("base64 that is none")
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        raise _data("base64 that is none") from None
+
+
+def _notebook(text: str) -> Mapping[str, Any] | None:
+    """A notebook's JSON; what is none is a text with that name."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _check_text(data: bytes, *, whole: bool) -> None:
@@ -113,10 +170,14 @@ def _check_visible(file: str) -> None:
 
 
 def _check_type(file: str) -> None:
-    name = file.rpartition("/")[2]
-    _, dot, ending = name.rpartition(".")
-    if dot and ending.lower() not in TEXT_TYPES:
+    ending = _ending(file)
+    if ending and ending not in TEXT_TYPES:
         raise _data("another type")
+
+
+def _ending(file: str) -> str:
+    _, dot, ending = file.rpartition("/")[2].rpartition(".")
+    return ending.lower() if dot else ""
 
 
 def _object(body: bytes) -> dict[str, Any]:

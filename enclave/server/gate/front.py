@@ -10,11 +10,14 @@ from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from enclave.core.errors import DeniedError
+from enclave.core.errors import DeniedError, UnavailableError
 from enclave.server.gate import bodies
 from enclave.server.gate.headers import SECURITY, safe_location, to_browser, to_server
+from enclave.server.gate.keeper import Keeper
 from enclave.server.gate.refusals import Refusals
 from enclave.server.gate.routes import Route, judge, same_origin
+from enclave.server.gate.scan import WORDS as SCANNED
+from enclave.server.gate.uploads import Uploads
 
 MAX_MESSAGE = 64 * 1024 * 1024  # one websocket message; the tap's output budget is far below
 # The proxy asks each time on a new connection and ends a request with an empty write. On a Unix socket that write
@@ -31,6 +34,8 @@ class Front:
     base_url: str
     server: aiohttp.ClientSession
     refusals: Refusals
+    uploads: Uploads
+    keeper: Keeper
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -59,9 +64,13 @@ class Front:
             if verdict.route.check == "websocket":
                 return await self._websocket(request, verdict.route)
             body = await self._checked_body(request, verdict.route, verdict.path)
-            return await self._http(request, verdict.route, body)
+            return await self._http(request, verdict.route, body, verdict.path)
         except DeniedError as error:
-            return self._refuse(request, verdict.name, error.code, error.message)
+            if error.code not in SCANNED:  # those have an event of their own
+                self.refusals.add("browser", request.method, verdict.name, reason=error.code)
+            return _answer(403, error.message)
+        except UnavailableError as error:
+            return _answer(503, error.message)
         except aiohttp.WSServerHandshakeError as error:
             return _answer(error.status if error.status >= 400 else 502, "The server refused this websocket.")
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -82,12 +91,14 @@ class Front:
         if route.check == "read_file":
             bodies.check_read(path, request.query)
         elif route.check == "write_file":
-            bodies.check_write(request.method, path, body)
+            written = bodies.check_write(request.method, path, body)
+            if written is not None:
+                await self.uploads.admit(path, written)
         elif route.check == "start_kernel":
             bodies.check_kernel(body, session=path.startswith("api/sessions"))
         return body
 
-    async def _http(self, request: web.Request, route: Route, body: bytes) -> web.StreamResponse:
+    async def _http(self, request: web.Request, route: Route, body: bytes, path: str) -> web.StreamResponse:
         headers = CIMultiDict(to_server(request.headers.items()))
         if route.check == "read_file":
             headers["Accept-Encoding"] = "identity"  # the answer is read here
@@ -103,9 +114,23 @@ class Front:
             if location and not safe_location(location, host=request.host):
                 raise DeniedError("Answer: wanted a page of this host, got a redirect elsewhere", code="redirect")
             passed = CIMultiDict(to_browser(answer.headers.items(), base_url=self.base_url))
+            if route.writes and request.method != "GET" and answer.status < 400:
+                await self.keeper.keep()
             if route.check == "read_file" and answer.status == 200:
-                return await _whole_file(answer, passed)
+                return await self._whole_file(answer, passed, path)
             return await _stream(request, answer, passed)
+
+    async def _whole_file(self, answer: aiohttp.ClientResponse, headers: CIMultiDict[str], path: str) -> web.Response:
+        """A file's content, once it was looked at and counted as shown."""
+        body = await answer.content.read(bodies.MAX_REPLY + 1)
+        while len(body) <= bodies.MAX_REPLY and (more := await answer.content.read(bodies.MAX_REPLY + 1 - len(body))):
+            body += more
+        if len(body) > bodies.MAX_REPLY:
+            raise DeniedError("Files: wanted at most 5 MB, got more", code="file_too_large")
+        if bodies.check_read_reply(body):
+            await self.keeper.count(path.removeprefix("api/contents").strip("/"), len(body))
+        headers.popall("Content-Length", None)
+        return web.Response(status=answer.status, headers=headers, body=body)
 
     async def _websocket(self, request: web.Request, route: Route) -> web.StreamResponse:
         if not same_origin(request.headers):
@@ -122,17 +147,6 @@ class Front:
             await outer.prepare(request)
             await _bridge(outer, inner)
             return outer
-
-
-async def _whole_file(answer: aiohttp.ClientResponse, headers: CIMultiDict[str]) -> web.Response:
-    body = await answer.content.read(bodies.MAX_REPLY + 1)
-    while len(body) <= bodies.MAX_REPLY and (more := await answer.content.read(bodies.MAX_REPLY + 1 - len(body))):
-        body += more
-    if len(body) > bodies.MAX_REPLY:
-        raise DeniedError("Files: wanted at most 5 MB, got more", code="file_too_large")
-    bodies.check_read_reply(body)
-    headers.popall("Content-Length", None)
-    return web.Response(status=answer.status, headers=headers, body=body)
 
 
 async def _stream(

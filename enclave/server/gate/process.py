@@ -20,19 +20,28 @@ from enclave.runtime.daemon import notify
 from enclave.runtime.log import Log
 from enclave.server.gate.front import Front
 from enclave.server.gate.hub_leg import HubLeg
+from enclave.server.gate.keeper import Keeper
 from enclave.server.gate.refusals import Refusals
+from enclave.server.gate.server_socket import ServerConnector
+from enclave.server.gate.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateOptions:
-    """What a gate is told. ``listen`` is for the proxy, ``hub_listen`` for the server inside its sandbox."""
+    """What a gate is told. ``listen`` is for the proxy, ``hub_listen`` for the server inside its sandbox.
+
+    ``keep`` seals the code folder.
+    ``server_uid`` is the uid of that sandbox as the host sees it: only a socket of this owner is connected to.
+    """
 
     listen: Path
     server: Path
+    server_uid: int
     hub_api: str
     hub_listen: Path
     base_url: str
     person: str
+    keep: Path
     audit: Path
 
 
@@ -43,11 +52,12 @@ async def serve(options: GateOptions, *, log: Log) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    refusals = Refusals(options.person, AuditClient(options.audit), log)
+    audit = AuditClient(options.audit)
+    refusals = Refusals(options.person, audit, log)
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(path=str(options.server), limit=0),
+                connector=ServerConnector(options.server, uid=options.server_uid),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_line_size=64 * 1024,
@@ -55,7 +65,8 @@ async def serve(options: GateOptions, *, log: Log) -> None:
             )
         )
         hub = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        front = Front(options.base_url, server, refusals)
+        keeper = Keeper(options.keep)
+        front = Front(options.base_url, server, refusals, Uploads(options.person, audit, log), keeper)
         leg = HubLeg(options.hub_api.rstrip("/"), options.person, hub, refusals)
         for app, path in ((leg.app(), options.hub_listen), (front.app(), options.listen)):
             await _listen(app, path, stack)

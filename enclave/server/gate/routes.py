@@ -29,6 +29,11 @@ class Route:
     check: Check = "none"
     max_body: int = 64 * 1024
 
+    @property
+    def writes(self) -> bool:
+        """Whether what is not a GET here may change the code folder."""
+        return self.check == "write_file" or self.name in ("checkpoints", "checkpoint")
+
 
 def _route(name: str, methods: str, pattern: str, check: Check = "none", max_body: int = 64 * 1024) -> Route:
     return Route(name, frozenset(methods.split()), re.compile(pattern), check, max_body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enclave.wire.messages.schema import Done, Json, request
+from enclave.wire.messages.schema import Done, Json, Text, request
 
 # ── from enclave-launcherd ──────────────────────────────────────────────────
 
@@ -40,10 +40,11 @@ class CloseSubmitListener:
 @request("airlock.execution", reply=Done)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitExecution:
-    """The tap says which cell execution runs now in the kernel."""
+    """The tap says which cell execution runs now in the kernel; ``ended`` as in ``broker.execution``."""
 
     kernel: str
     cell: str | None = None
+    ended: str | None = None
 
 
 # ── from a kernel, on its submit socket; one descriptor (sealed memfd) per file beside the frame ─
@@ -62,7 +63,7 @@ class EgressStatus:
     message: str = ""
 
 
-@request("egress.submit", reply=EgressStatus)
+@request("egress.submit", reply=EgressStatus, descriptors=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
     """Files to leave the enclave; ``names`` are base names, one descriptor each.
@@ -71,8 +72,8 @@ class Submit:
     """
 
     title: str
-    purpose: str
-    description: str
+    purpose: Text
+    description: Text
     names: tuple[str, ...]
     replaces: str | None = None
 
@@ -158,7 +159,7 @@ class Vote:
     token: str
     id: str
     vote: str
-    reason: str
+    reason: Text
 
 
 @request("egress.withdraw", reply=EgressRequest)

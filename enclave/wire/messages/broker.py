@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from enclave.wire.messages.schema import Done, Json, request
+from enclave.wire.messages.schema import Done, Json, Verbatim, request
 
 # ── from enclave-launcherd and the taps, on brokerd.sock ────────────────────
 
@@ -43,10 +43,14 @@ class CloseListener:
 @request("broker.execution", reply=Done)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """The tap says which cell execution runs now in the kernel; ``cell`` None: none runs."""
+    """The tap says which cell execution runs now in the kernel; ``cell`` None: none runs.
+
+    ``ended`` names the execution that is over: when another one runs by now, nothing changes.
+    """
 
     kernel: str
     cell: str | None = None
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class ReadsReply:
 @request("broker.reads", reply=ReadsReply)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """Asks what the kernel read during the execution ``cell``."""
+    """Says that the execution ``cell`` is over, and asks what the kernel read during it."""
 
     kernel: str
     cell: str
@@ -85,6 +89,46 @@ class VerifyVersion:
 
     dataset: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayReply:
+    """``compared`` holds {name, stated, found, ok} of each number that the version can tell."""
+
+    compared: tuple[Json, ...]
+
+
+@request("broker.replay", reply=ReplayReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayDetermination:
+    """From an operator on the machine: derive the numbers of a certificate (canonical text) from its version again."""
+
+    dataset: str
+    version: int
+    text: Verbatim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeReply:
+    """How often a person's folder was kept by now; 0: never."""
+
+    generation: int
+
+
+@request("broker.open_code", reply=CodeReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCode:
+    """From the launcher: a person's notebooks and modules. Beside the answer comes a bundle (``sealed.bundle``)."""
+
+    person: str
+
+
+@request("broker.keep_code", reply=CodeReply, descriptors=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepCode:
+    """From the launcher: keeps the bundle beside this frame in place of what was kept of the person's folder."""
+
+    person: str
 
 
 # ── from a kernel, on its lease socket ──────────────────────────────────────
@@ -179,3 +223,39 @@ class ReadObjects:
 
     lease: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedReply:
+    """How much was kept, until when, and from which dataset versions it may come."""
+
+    size_bytes: int
+    expires: str
+    lineage: tuple[str, ...]
+
+
+@request("lease.save", reply=SavedReply, descriptors=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveIntermediate:
+    """Keeps the sealed memory whose descriptor comes beside the frame; ``kind`` is bytes, array or table."""
+
+    name: str
+    kind: str
+    header: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedReply:
+    """What was kept; one sealed memory descriptor comes beside this frame."""
+
+    kind: str
+    header: Json
+    size_bytes: int
+
+
+@request("lease.load", reply=LoadedReply)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadIntermediate:
+    """Gets back what was kept under ``name`` in the kernel's project."""
+
+    name: str

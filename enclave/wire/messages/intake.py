@@ -11,7 +11,8 @@ from enclave.wire.messages.schema import Json, request
 class Batch:
     """One intake batch: received | deidentifying | measuring | sealing | sealed | failed; counts only.
 
-    ``review``: the new UIDs of the images that a person must look at, each with its judgement once there is one.
+    ``project``: the one whose pseudonyms it gets, when its recipe says so. ``review``: what a person must look at, each
+    with its judgement once there is one: images by their new UIDs, texts of tables as ``TABLE/COLUMN[ROW]``.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Batch:
     summary: Json
     message: str = ""
     version: int | None = None
+    project: str = ""
     review: dict[str, Json] = field(default_factory=dict)
 
 
@@ -37,12 +39,16 @@ class BatchList:
 @request("intake.add", reply=Batch)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddBatch:
-    """By a data steward: a folder that intaked can read. Answers at once; the work goes on."""
+    """By a data steward: a folder that intaked can read. Answers at once; the work goes on.
+
+    ``project``: named when, and only when, the recipe has pseudonyms per project.
+    """
 
     token: str
     directory: str
     dataset: str
     recipe: str
+    project: str = ""
 
 
 @request("intake.list", reply=BatchList)
@@ -62,12 +68,35 @@ class ShowBatch:
     id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewItem:
+    """One de-identified item of a sample: ``kind`` text | picture (PNG in base64)."""
+
+    kind: str
+    text: str = ""
+    picture: str = ""
+
+
+@request("intake.look", reply=ReviewItem)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAtItem:
+    """By whoever may judge it, while it waits."""
+
+    token: str
+    id: str
+    image: str
+
+
 @request("intake.review", reply=Batch)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewImage:
-    """By a data steward other than who handed it in, or an honest broker: is this image of the sample clean?"""
+    """By a data steward other than who handed it in, or an honest broker: is this item of the sample clean?
+
+    ``reason``: why, in at most 2000 characters; a no needs one.
+    """
 
     token: str
     id: str
     image: str
     clean: bool
+    reason: str = ""

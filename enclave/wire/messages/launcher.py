@@ -31,6 +31,21 @@ class StartServer:
     environment: dict[str, str]
 
 
+@request("launcher.keep_files", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepFiles:
+    """From a gate, on a socket of its own: what lies in its person's code folder is sealed when this is answered."""
+
+
+@request("launcher.show_file", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowFile:
+    """From a gate: may its person be shown a saved file of this size? ``path`` is below the code folder."""
+
+    path: str
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
     """``exit_code`` None: it runs."""
@@ -88,7 +103,7 @@ class EndKernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelInfo:
-    """One running kernel; ``host_uid`` is its uid as the host sees it."""
+    """One kernel; ``host_uid`` is its uid as the host sees it, ``state`` is running or frozen."""
 
     kernel: str
     person: str
@@ -96,6 +111,7 @@ class KernelInfo:
     host_pid: int
     host_uid: int
     started: str
+    state: str = "running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +135,7 @@ class CheckReply:
     result: Json = field(default=None)
 
 
-@request("launcher.check_run", reply=CheckReply)
+@request("launcher.check_run", reply=CheckReply, descriptors=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCheck:
     """From airlockd: runs ``python -m MODULE`` (on the launcher's list) in a check sandbox.
@@ -151,11 +167,13 @@ class StartKernel:
     """Starts a kernel for this socket's person.
 
     ``project`` None: the first folder of ``path`` (relative to the code folder), else the only project.
+    ``environment`` is a package set as `enclave env list` names it; empty: the project's.
     """
 
     path: str = ""
     project: str | None = None
     session: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,12 +219,21 @@ class KillKernel:
 @request("kernel.list", reply=KernelListReply)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOwnKernels:
-    """This person's kernels; for an operator everybody's."""
+    """This person's kernels; for an operator or a data steward everybody's."""
+
+
+@request("kernel.freeze", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeKernel:
+    """By an operator or a data steward: it runs nothing more and keeps what it has until one of them ends it."""
+
+    kernel: str
 
 
 @request("kernel.stop", reply=Done)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopKernel:
-    """Ends it; asking twice is fine."""
+    """Ends it; asking twice is fine. ``ticket`` is what asked an operator for it."""
 
     kernel: str
+    ticket: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from enclave.wire.messages.schema import Json, request
+from enclave.wire.messages.schema import Json, Text, Verbatim, request
 
 # ── projects (token = the acting person's Hub token) ────────────────────────
 
@@ -35,7 +35,8 @@ class CreateProject:
     token: str
     name: str
     title: str
-    purpose: str
+    purpose: Text
+    ticket: str | None = None
 
 
 @request("project.show", reply=Project)
@@ -54,6 +55,7 @@ class CloseProject:
 
     token: str
     name: str
+    ticket: str | None = None
 
 
 @request("project.member_add", reply=Project)
@@ -65,6 +67,7 @@ class AddMember:
     name: str
     person: str
     role: str = "researcher"
+    ticket: str | None = None
 
 
 @request("project.member_remove", reply=Project)
@@ -75,6 +78,7 @@ class RemoveMember:
     token: str
     name: str
     person: str
+    ticket: str | None = None
 
 
 @request("project.of_person", reply=ProjectList)
@@ -108,7 +112,11 @@ class AskProjectStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One sealed dataset version and where it stands: candidate | released | withdrawn | shredded."""
+    """One sealed dataset version and where it stands: candidate | released | withdrawn | shredded.
+
+    ``only_for``: the one project whose pseudonyms it has. ``review``: ``required, sample, waiting, unclean, verdict,
+    by, reason``; empty when the registry knows of none.
+    """
 
     dataset: str
     version: int
@@ -118,6 +126,8 @@ class Version:
     certificate: str | None = None
     projects: tuple[str, ...] = ()
     steward: str = ""
+    only_for: str = ""
+    review: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +140,42 @@ class VersionList:
 @request("version.register", reply=Version)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterCandidate:
-    """From intaked: a sealed candidate with the evidence of its making (counts, measures, recipe; no values)."""
+    """From intaked: a sealed candidate with the evidence of its making (counts, measures, recipe; no values).
+
+    ``review``: required | optional, and how many items the sample has.
+    """
 
     dataset: str
     version: int
     content_root: str
     summary: Json
     steward: str
+    review: str
+    sample: int = 0
+    only_for: str = ""
+
+
+@request("version.sample", reply=Version)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSample:
+    """From intaked: how many items of the review sample wait, and how many were found unclean."""
+
+    dataset: str
+    version: int
+    waiting: int
+    unclean: int
+
+
+@request("version.review", reply=Version)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewVersion:
+    """By an honest broker who did not hand it in: yes, the sample is clean, or no; once every item was seen."""
+
+    token: str
+    dataset: str
+    version: int
+    clean: bool
+    reason: str
 
 
 @request("version.list", reply=VersionList)
@@ -150,7 +189,7 @@ class ListVersions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A determination: its canonical text, its signature once signed, its state."""
+    """A determination: its canonical text, its state, and its signatures (JSON of algorithm, public_key, value)."""
 
     id: str
     state: str
@@ -158,6 +197,8 @@ class Certificate:
     digest: str
     signature: str | None = None
     reason: str = ""
+    countersignature: str | None = None
+    reopened: tuple[str, ...] = ()
 
 
 @request("determination.draft", reply=Certificate)
@@ -166,7 +207,7 @@ class DraftDetermination:
     """By an expert or data steward: the certificate text (canonical JSON) for a candidate."""
 
     token: str
-    text: str
+    text: Verbatim
 
 
 @request("determination.propose", reply=Certificate)
@@ -174,7 +215,7 @@ class DraftDetermination:
 class ProposeDetermination:
     """From intaked: the certificate text that it drafted for the candidate which it has just registered."""
 
-    text: str
+    text: Verbatim
 
 
 @request("determination.begin", reply=Certificate)
@@ -203,7 +244,7 @@ class DeclineDetermination:
 
     token: str
     id: str
-    reason: str
+    reason: Text
 
 
 @request("determination.revoke", reply=Certificate)
@@ -213,7 +254,8 @@ class RevokeDetermination:
 
     token: str
     id: str
-    reason: str
+    reason: Text
+    ticket: str | None = None
 
 
 @request("determination.show", reply=Certificate)
@@ -277,12 +319,14 @@ class RequestRelease:
 @request("release.decide", reply=Release)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecideRelease:
-    """By an honest broker who is neither the requester nor the expert nor on the project."""
+    """By an honest broker apart from requester, expert and project, with a confirmation of it (``release.confirm``)."""
 
     token: str
     id: str
     approve: bool
-    reason: str
+    reason: Text
+    challenge: str = ""
+    assertion: Json = None
 
 
 @request("release.list", reply=ReleaseList)
@@ -293,6 +337,78 @@ class ListReleases:
     token: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One person's right to open a version in a project: requested | active | refused | revoked | over.
+
+    ``until`` (RFC 3339) '': as long as the certificate. ``release`` names the release that brought it, if one did.
+    ``opens`` is what policy says now: ``ok`` or the code of its refusal.
+    """
+
+    id: str
+    person: str
+    dataset: str
+    version: int
+    project: str
+    state: str
+    opens: str
+    until: str = ""
+    release: str = ""
+    requested_by: str = ""
+    decided_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantList:
+    """Several grants, newest first."""
+
+    grants: tuple[Grant, ...]
+
+
+@request("grant.request", reply=Grant)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestGrant:
+    """By a data steward who is not on the project, for one of its members and a version released to it."""
+
+    token: str
+    dataset: str
+    version: int
+    project: str
+    person: str
+    until: str = ""
+
+
+@request("grant.decide", reply=Grant)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideGrant:
+    """By an honest broker who is neither the requester nor the steward nor the expert nor on the project."""
+
+    token: str
+    id: str
+    approve: bool
+    reason: Text
+
+
+@request("grant.revoke", reply=Grant)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeGrant:
+    """By a data steward or an honest broker; lease and kernel end within seconds."""
+
+    token: str
+    id: str
+    reason: Text
+
+
+@request("grant.list", reply=GrantList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListGrants:
+    """By any signed-in person; ``project`` narrows."""
+
+    token: str
+    project: str | None = None
+
+
 # ── facts for policy.decide (from brokerd, launcherd, airlockd, reportd) ────
 
 
@@ -300,7 +416,8 @@ class ListReleases:
 class LeaseFacts:
     """What policy needs to decide whether a person may open a version in a project now.
 
-    ``certificate_*`` stand for the certificate that the registry verified itself (signature, trust, root).
+    ``certificate_*`` stand for the certificate that the registry verified itself (signature, trust, root),
+    ``grant_*`` for the person's grant that counts ('' = none).
     """
 
     project_state: str
@@ -319,12 +436,15 @@ class LeaseFacts:
     certificate_expert: str = ""
     version_steward: str = ""
     engagement_until: str = ""
+    grant_id: str = ""
+    grant_state: str = ""
+    grant_until: str = ""
 
 
 @request("facts.lease", reply=LeaseFacts)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskLeaseFacts:
-    """``version`` None: the newest version released to the project.
+    """``version`` None: the newest version that is granted to the person, else the newest released to the project.
 
     Always answered: what does not exist has the state ``missing``. ``engagement_until`` (RFC 3339) is set when
     the person is the expert engaged for this candidate; ``project`` may then be ''.

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enclave.wire.messages.schema import Done, Json, request
+from enclave.wire.messages.schema import Done, Json, Text, request
 
 
 @request("vault.store", reply=Done)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreMap:
-    """From intaked: rows of {pseudonym, original ids, offset_days} of one dataset; merged, never overwritten."""
+    """From intaked: rows of {pseudonym, original ids, offset_days} of one dataset; merged, never overwritten.
+
+    ``project``: whose pseudonyms they are, when they are not the dataset's own.
+    """
 
     dataset: str
     batch: str
     rows: tuple[Json, ...]
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +39,10 @@ class AskState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakGlass:
-    """A request to learn who is behind pseudonyms: requested | lapsed | open | spent | over | reviewed.
+    """A request to learn who is behind pseudonyms: requested | refused | lapsed | open | spent | over | reviewed.
 
-    ``until`` (RFC 3339) and ``shows_left`` count from the second approval. Pseudonyms only.
+    ``waits_until`` ends the wait for approvals; ``until`` (both RFC 3339) and ``shows_left`` count from the second
+    approval. Pseudonyms only.
     """
 
     id: str
@@ -48,7 +53,10 @@ class BreakGlass:
     ticket: str
     requested_by: str
     requested: str
+    waits_until: str = ""
     approvers: tuple[str, ...] = ()
+    refused_by: str = ""
+    refusal: str = ""
     until: str = ""
     shows_left: int = 0
     shown: int = 0
@@ -71,7 +79,7 @@ class RequestBreakGlass:
     token: str
     dataset: str
     subjects: tuple[str, ...]
-    reason: str
+    reason: Text
     ticket: str
 
 
@@ -82,6 +90,16 @@ class ApproveBreakGlass:
 
     token: str
     id: str
+
+
+@request("reidentify.refuse", reply=BreakGlass)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefuseBreakGlass:
+    """By whoever might approve it; one refusal ends the request."""
+
+    token: str
+    id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +137,7 @@ class ReviewBreakGlass:
 
     token: str
     id: str
-    finding: str
+    finding: Text
 
 
 @request("reidentify.list", reply=BreakGlassList)
@@ -128,3 +146,50 @@ class ListBreakGlass:
     """By a data steward, honest broker, operator or auditor."""
 
     token: str
+
+
+# ── alarms ──────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Break-glass was requested, opened, shown or tried without a right (``stage``); ``times`` the same was tried.
+
+    Ids and codes only. Each auditor and each data steward sees it until they have acknowledged it themselves.
+    """
+
+    id: str
+    at: str
+    stage: str
+    act: str
+    actor: str
+    reason: str
+    dataset: str = ""
+    ticket: str = ""
+    request: str = ""
+    subjects: int = 0
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmList:
+    """Several alarms, newest first."""
+
+    alarms: tuple[Alarm, ...]
+
+
+@request("reidentify.alarms", reply=AlarmList)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAlarms:
+    """By an auditor or data steward: those that this person has not acknowledged."""
+
+    token: str
+
+
+@request("reidentify.acknowledge", reply=Alarm)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgeAlarm:
+    """By an auditor or data steward, for themselves."""
+
+    token: str
+    id: str

@@ -1,0 +1,131 @@
+"""The text network: models of the locked rapidocr wheel, checked by hash, given by path so that nothing is fetched.
+
+Detection is that of PP-OCRv6 (Apache-2.0) through rapidocr; reading a line is its recogniser.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from enclave.core.errors import UnavailableError
+from enclave.detectors.pixel_text.boxes import Box
+from enclave.detectors.reviewed import check_reviewed
+
+Array = np.ndarray[Any, Any]
+PACKAGE = "rapidocr"
+_DETECTOR, _READER, _TURNER = (
+    "PP-OCRv6_det_small.onnx",
+    "PP-OCRv6_rec_small.onnx",
+    "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+)
+_STRIDE = 32  # pixels of the picture to one cell of the network's deepest layer
+_PIXEL_SCORE, _BOX_SCORE = 0.2, 0.3
+_UNCLIP = 0.6  # the network marks the core of a line; more than this covers anatomy
+
+
+class Candidate(NamedTuple):
+    """Where the network sees text, and how sure it is (0 to 1)."""
+
+    box: Box
+    score: float
+
+
+class TextNetwork(Protocol):
+    """Finds lines of text in pictures of eight bits, and reads them."""
+
+    def find(self, picture: Array) -> list[Candidate]:
+        """Lines of text in one picture."""
+        ...
+
+    def read(self, crops: Sequence[Array]) -> list[tuple[str, float]]:
+        """The text of each crop with how sure the reader is."""
+        ...
+
+
+def model_folder() -> Path:
+    """Where the models stand; raises ``UnavailableError`` when the package is not installed. Runs none of its code."""
+    found = importlib.util.find_spec(PACKAGE)
+    folder = Path(found.origin).parent / "models" if found is not None and found.origin else None
+    if folder is None or not folder.is_dir():
+        raise UnavailableError(
+            "text network: wanted the package rapidocr 3.10, got none; install the locked requirements",
+            code="model_missing",
+        )
+    return folder
+
+
+def check_models(folder: Path) -> str:
+    """The digest of the models; raises ``IntegrityError`` unless each is the byte sequence that was reviewed."""
+    return check_reviewed(folder, files("enclave.detectors.pixel_text").joinpath("models.sha256"), name="text network")
+
+
+@functools.cache
+def open_network() -> TextNetwork:
+    """The checked network of this process, loaded at the first call (about a second, 250 MB); it uses one thread."""
+    folder = model_folder()
+    check_models(folder)
+    return _RapidOcr(folder)
+
+
+class _RapidOcr:
+    def __init__(self, folder: Path) -> None:
+        import cv2
+        from rapidocr import RapidOCR
+        from rapidocr.ch_ppocr_det import TextDetector
+        from rapidocr.ch_ppocr_rec import TextRecInput, TextRecognizer
+
+        cv2.setNumThreads(1)
+        engine = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.model_root_dir": str(folder),
+                "Det.model_path": str(folder / _DETECTOR),
+                "Rec.model_path": str(folder / _READER),
+                "Cls.model_path": str(folder / _TURNER),
+                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                "Det.limit_type": "min",
+                "Det.limit_side_len": _STRIDE,
+                "Det.thresh": _PIXEL_SCORE,
+                "Det.box_thresh": _BOX_SCORE,
+                "Det.unclip_ratio": _UNCLIP,
+            }
+        )
+        for part in (engine.cfg.Det, engine.cfg.Rec):
+            part.engine_cfg = engine.cfg.EngineConfig[part.engine_type.value]
+            part.model_root_dir = str(folder)
+        engine.cfg.Rec.font_path = None
+        self._detector: Any = TextDetector(engine.cfg.Det)
+        self._reader: Any = TextRecognizer(engine.cfg.Rec)
+        self._request: Any = TextRecInput
+
+    def find(self, picture: Array) -> list[Candidate]:
+        """Lines of text in one picture."""
+        height, width = picture.shape
+        padded = np.pad(picture, ((0, -height % _STRIDE), (0, -width % _STRIDE)), mode="edge")
+        found = self._detector(np.repeat(padded[..., None], 3, axis=2))
+        if found.boxes is None:
+            return []
+        return [
+            Candidate(_hull(corners).within(width=width, height=height), float(score))
+            for corners, score in zip(found.boxes, found.scores, strict=True)
+        ]
+
+    def read(self, crops: Sequence[Array]) -> list[tuple[str, float]]:
+        """The text of each crop with how sure the reader is."""
+        if not crops:
+            return []
+        found = self._reader(self._request(img=[np.repeat(crop[..., None], 3, axis=2) for crop in crops]))
+        return [(str(text), float(score)) for text, score in zip(found.txts, found.scores, strict=True)]
+
+
+def _hull(corners: Array) -> Box:
+    x, y = corners[:, 0], corners[:, 1]
+    return Box(int(np.floor(x.min())), int(np.floor(y.min())), int(np.ceil(x.max())), int(np.ceil(y.max())))

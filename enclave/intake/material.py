@@ -1,0 +1,82 @@
+"""What a reviewer looks at: the de-identified texts and pictures of a sample, each sealed, each gone once judged."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from enclave.core.canonical import canonical_bytes, parse_json
+from enclave.core.errors import NotFoundError
+from enclave.deid.check_pixels import recorded_boxes
+from enclave.deid.job import JobResult
+from enclave.deid.tables import CleanTable
+from enclave.intake.pictures import picture_of, views_of
+from enclave.intake.review import frontal_of, item_of
+from enclave.keys.box import Box
+from enclave.runtime.durable import write_whole
+from enclave.runtime.home import ensure_private_dir
+from enclave.wire.messages.intake import ReviewItem
+from enclave.wire.messages.schema import from_json, to_json
+
+
+class ReviewMaterial:
+    """Sealed files below one folder: ``BATCH/ITEM``, the item's name hashed."""
+
+    def __init__(self, folder: Path, *, box: Box) -> None:
+        self._folder = ensure_private_dir(folder)
+        self._box = box
+
+    def keep(self, batch: str, *, sample: Iterable[str], work: Path, job: JobResult) -> None:
+        """Keeps what ``sample`` names: images below ``work``, cells of the job's tables as they left the cleaner.
+
+        An image with blanked boxes is shown beside the same image as it came in, so that a person sees what went; so is
+        a head whose face went, from the front.
+        """
+        ensure_private_dir(self._folder / batch)
+        by_name = {clean.name: clean for clean in job.tables}
+        boxes = recorded_boxes(work / "provenance.parquet")
+        faces = {frontal_of(folder): views for folder, views in job.faces.items()}
+        mark = f"REVIEW {batch[:8]}"
+        for path in sample:
+            item = item_of(path)
+            table, cell = path.partition("#")[::2]
+            if path in faces:
+                shown = views_of(*faces[path], mark=mark)
+            elif cell:
+                shown = _text(by_name[Path(table).stem], cell)
+            else:
+                before = job.sources.get(path) if boxes.get(path) else None
+                shown = picture_of(work / path, before=before, boxes=boxes.get(path, ()), mark=mark)
+            sealed = self._box.seal(canonical_bytes(to_json(shown)), context=_context(batch, item))
+            write_whole(self._path(batch, item), sealed)
+
+    def show(self, batch: str, item: str) -> ReviewItem:
+        """One item; raises ``NotFoundError`` once it was judged."""
+        try:
+            sealed = self._path(batch, item).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError("review sample: wanted an item that waits, got one without material") from None
+        return from_json(ReviewItem, parse_json(self._box.open(sealed, context=_context(batch, item))))
+
+    def forget(self, batch: str, item: str) -> None:
+        """The item was judged: nobody needs to see it again."""
+        self._path(batch, item).unlink(missing_ok=True)
+
+    def forget_all(self, batch: str) -> None:
+        """The batch did not become a version."""
+        shutil.rmtree(self._folder / batch, ignore_errors=True)
+
+    def _path(self, batch: str, item: str) -> Path:
+        return self._folder / batch / hashlib.sha256(item.encode()).hexdigest()[:32]
+
+
+def _text(clean: CleanTable, cell: str) -> ReviewItem:
+    column, _, row = cell.rpartition("[")
+    value = clean.table.column(column)[int(row.rstrip("]"))].as_py()
+    return ReviewItem(kind="text", text=str(value or ""))
+
+
+def _context(batch: str, item: str) -> bytes:
+    return f"review {batch} {item}".encode()

@@ -1,0 +1,135 @@
+"""Decoders that crash, hang or take too much hold one file back and harm nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.pixels import set_pixel_data
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from enclave.deid import decoders
+from enclave.deid.decoders import decoded_frames
+from enclave.deid.pixel_form import PixelForm
+from enclave.deid.reasons import Quarantined
+from enclave.deid.stored_pixels import pixel_array
+
+ROWS, COLUMNS = 64, 96
+
+
+def compressed(path: Path, syntax: UID, *, frames: int = 1, signed: bool = False) -> Path:
+    made = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    made.SOPClassUID, made.SOPInstanceUID = UID("1.2.840.10008.5.1.4.1.1.7"), UID("1.2.826.0.1.3680043.10.4711.31")
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    made.StudyInstanceUID = made.SeriesInstanceUID = "1.2.826.0.1.3680043.10.4711.30"
+    values = np.random.default_rng(8).integers(0, 4000, (frames, ROWS, COLUMNS))
+    values = (values - 2000 * signed).astype(np.int16 if signed else np.uint16)
+    set_pixel_data(made, values if frames > 1 else values[0], "MONOCHROME2", 16)
+    made.compress(syntax)
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+def form_of(**changed: int) -> PixelForm:
+    given = {"rows": ROWS, "columns": COLUMNS, "frames": 1, **changed}
+    return PixelForm(
+        **given, samples=1, bits=16, stored=16, high=15, signed=False, floating=False, photometric="MONOCHROME2",
+        by_plane=False, little=True,
+    )  # fmt: skip
+
+
+def value_of(path: Path) -> list[memoryview]:
+    return [memoryview(pydicom.dcmread(path).PixelData)]
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=["rle", "ls", "2000"])
+def test_what_is_decoded_apart_is_what_pydicom_decodes(syntax: UID, frames: int, signed: bool, tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", syntax, frames=frames, signed=signed)
+    here, apart = pydicom.dcmread(path).pixel_array, pixel_array(path)
+    assert (apart.dtype, apart.tolist()) == (here.dtype, here.tolist())
+
+
+@pytest.fixture
+def with_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Starts the decoders' process with other code in the place of the decoder."""
+
+    def start(body: str) -> None:
+        head = "import os, signal, sys, time, enclave.deid.decoder_process as one"
+        code = f"{head}\ndef decode(request, *, value, answer):\n    {body}\none.decode = decode\none.main()\n"
+        script = tmp_path / "stand_in.py"
+        script.write_text(code, "utf-8")
+        real = decoders.subprocess.Popen
+
+        def other(command: list[str], **options: object) -> object:
+            return real([command[0], str(script), command[-1]], **options)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(decoders, "_processes", {})
+        monkeypatch.setattr(decoders.subprocess, "Popen", other)
+
+    yield start
+    decoders._process().end()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "os._exit(0)",
+        "held = bytearray(4 << 30)",
+        "os.write(answer, bytes(one.HEAD.size))",
+        "os.write(answer, one.HEAD.pack(b'F', b'u', 2, 70000, 70000, 1))",
+        "open('written', 'wb', 0).write(b'x')",
+    ],
+    ids=["crash", "no answer", "memory", "nonsense", "another form", "a file"],
+)
+@pytest.mark.row("S13.3")
+def test_a_decoder_that_goes_wrong_holds_the_file_back(body: str, with_decoder: object, tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder(body)
+    with pytest.raises(Quarantined) as verdict:
+        list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))
+    assert verdict.value.reason == "pixels_undecodable"
+
+
+def test_a_decoder_that_hangs_is_ended(with_decoder: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "_SILENCE_SECONDS", 1.0)
+    with_decoder("time.sleep(600)")
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with pytest.raises(Quarantined):
+        list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))
+    assert decoders._process()._running is None
+
+
+def test_after_a_crash_of_the_process_the_next_file_is_decoded(tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    first = pixel_array(path)
+    running = decoders._process()._running
+    assert running is not None
+    os.kill(running[0].pid, signal.SIGKILL)
+    running[0].wait()
+    assert pixel_array(path).tolist() == first.tolist()
+
+
+def test_two_values_are_decoded_side_by_side(tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless, frames=3)
+    form = form_of(frames=3)
+    one, other = (decoded_frames(value_of(path), form=form, syntax=str(RLELossless)) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+
+
+def test_a_reader_that_stops_early_leaves_no_process_waiting(tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless, frames=3)
+    frames = decoded_frames(value_of(path), form=form_of(frames=3), syntax=str(RLELossless))
+    next(frames)
+    frames.close()
+    assert pixel_array(path).shape == (3, ROWS, COLUMNS)

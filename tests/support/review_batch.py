@@ -1,0 +1,44 @@
+"""A sealed batch whose sample waits, as intake leaves it: an image and a text, sealed by the real material."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from dicom_objects import encoded, image
+
+from enclave.deid.job import JobResult
+from enclave.deid.provenance import write_provenance
+from enclave.deid.tables import CleanTable
+from enclave.intake.batches import BatchRegister
+from enclave.intake.material import ReviewMaterial
+from enclave.intake.review import sample_of
+from enclave.keys.box import open_box
+from enclave.keys.files import new_symmetric
+from enclave.keys.uri import file_uri
+from enclave.runtime.home import Home, ensure_private_dir
+from enclave.wire.messages.intake import Batch
+
+ID = "b" * 32
+PICTURE, TEXT = "1.2.3.4", "visits/remark[0]"
+WORDS = "No change since the last look."
+
+
+def keep_batch(home: Home, work: Path, *, submitted_by: str = "stella", **changes: Any) -> Batch:
+    """Writes the batch and its material below ``home``; ``work`` holds the image meanwhile."""
+    new_symmetric(home.key_file("intake-box"))
+    folder = ensure_private_dir(home.state("identified"))
+    (work / "dicom").mkdir(parents=True)
+    (work / "dicom" / f"{PICTURE}.dcm").write_bytes(encoded(image()))
+    sample = [f"dicom/{PICTURE}.dcm", "tables/visits.csv#remark[0]"]
+    table = CleanTable("visits", pa.table({"remark": [WORDS]}), review=("remark",))
+    material = ReviewMaterial(folder / "review", box=open_box(file_uri(home.key_file("intake-box"))))
+    write_provenance(work / "provenance.parquet", outcomes=[], options=())
+    material.keep(ID, sample=sample, work=work, job=JobResult({}, [], [table]))
+    fields = {
+        "id": ID, "dataset": "demo-ct", "recipe": "demo", "state": "sealed", "submitted_by": submitted_by,
+        "received": "2026-11-22T10:00:00.000000Z", "progress": 1.0, "version": 1, "review": sample_of(sample),
+        "summary": {"quality": {"review": {"required": True}}, "content_root": "ab" * 32},
+    }  # fmt: skip
+    return BatchRegister(folder / "batches").put(Batch(**{**fields, **changes}))
