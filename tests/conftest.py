@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from run_folders import remove_run_folders
 from xdist.scheduler import LoadScopeScheduling
 
@@ -21,6 +22,13 @@ from enclave.keys.files import new_ed25519, new_symmetric
 from enclave.policy.model import Actor
 from enclave.runtime.home import HOME_FORMAT, Home
 from enclave.runtime.log import Log
+
+# The same examples in every run, so that a change passes or fails for what it changed, and no bound on an example's
+# time, which a busy machine breaks at random. `--hypothesis-profile explore` looks for new examples.
+_UNTIMED = [HealthCheck.too_slow]
+settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=_UNTIMED)
+settings.register_profile("explore", deadline=None, max_examples=1_000, suppress_health_check=_UNTIMED)
+settings.load_profile("gate")
 
 
 class _Together(LoadScopeScheduling):

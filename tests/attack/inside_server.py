@@ -265,7 +265,7 @@ def frames() -> dict[str, str]:
     found["with_150_waiting"] = str(tried(lambda: raw(LAUNCHER, frame(good))))[:12]
     for sock in waiting:
         sock.close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not found.get("after", "").startswith('{"kernels') and time.monotonic() < end:
         found["after"] = str(tried(lambda: raw(LAUNCHER, frame(good))))[:12]
     return found
@@ -290,7 +290,7 @@ def daemons(facts: dict[str, Any]) -> dict[str, str]:
 
 def hub(method: str, path: str, *, body: bytes | None = None, token: str | None = None, **headers: str) -> int | str:
     def go() -> int:
-        connection = http.client.HTTPConnection("hub", timeout=10)
+        connection = http.client.HTTPConnection("hub", timeout=30)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(10)
         connection.sock.connect(HUB)

@@ -28,7 +28,7 @@ def shifted(auditd):
     return auditd
 
 
-def wait_for(condition, within_s=5.0):
+def wait_for(condition, within_s=30.0):
     end = time.monotonic() + within_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)

@@ -238,7 +238,7 @@ def test_who_does_not_read_the_answers_is_cut_off_and_the_others_are_served(audi
     line.setblocking(False)
     one = fresh()
     frame = struct.pack(">I", len(request(one))) + request(one)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     with pytest.raises(OSError):
         while time.monotonic() < end:
             try:
@@ -262,7 +262,7 @@ def test_an_open_connection_does_not_keep_the_ledger_from_closing(auditd, line):
     answer(line)
     began = time.monotonic()
     auditd.stop()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert line.recv(1) == b""
 
 

@@ -211,7 +211,7 @@ READ_ONLY = """
     daemon.ledger._bodies.close()
     time.sleep(1.5)
     daemon._feed.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while libc.mount(None, os.fsencode(store), None, 0x21, None):  # read-only again, once no file is open
         daemon._feed.close()
         os.close(daemon.ledger._lock_fd) if daemon.ledger._lock_fd >= 0 else None
@@ -223,7 +223,7 @@ READ_ONLY = """
         client.record("audit.rebuild", actor="service:test", detail={"rows": 2})
         sys.exit(3)
     except UnavailableError as error:
-        print(error.code, time.monotonic() - began < 3)
+        print(error.code, time.monotonic() - began < 10)
     libc.mount(None, os.fsencode(store), None, 0x20, None)
     daemon.ledger._lock_fd = os.open(store / "lock", os.O_RDWR)
     print(client.record("audit.rebuild", actor="service:test", detail={"rows": 3}).seq > 1)

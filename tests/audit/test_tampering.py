@@ -27,7 +27,9 @@ from enclave.runtime.log import Log
 
 SIZE = 700
 AT = datetime(2026, 11, 22, tzinfo=UTC).isoformat()
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")

@@ -204,7 +204,7 @@ class BrokerStand:
     def events(self, **match: Any) -> list[dict[str, Any]]:
         return self.audit.events(**match)
 
-    def wait_for(self, condition: Callable[[], Any], *, within_s: float = 5.0) -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, within_s: float = 30.0) -> Any:
         """Waits until ``condition`` says something; fails after ``within_s``."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:

@@ -74,7 +74,7 @@ def test_bytes_arrays_and_tables_come_back_as_they_were(inside: Any) -> None:
             assert found == value
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     shape=st.lists(st.integers(0, 4), min_size=0, max_size=3), kind=st.sampled_from(["u1", "<i2", "<f4", "<c16", "?"])
 )

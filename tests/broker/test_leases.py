@@ -221,8 +221,8 @@ def test_a_read_is_refused_as_soon_as_a_fact_does_not_hold_any_more(broker: Stan
             return True
         return False
 
-    broker.wait_for(refused, within_s=3)
-    assert broker.wait_for(lambda: broker.events(kind="lease.end", reason=reason), within_s=3)
+    broker.wait_for(refused)
+    assert broker.wait_for(lambda: broker.events(kind="lease.end", reason=reason))
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_without_the_registry_nothing_is_opened_and_old_facts_soon_do_not_count(
             return True
         return False
 
-    broker.wait_for(read_refused, within_s=3)
+    broker.wait_for(read_refused)
     assert broker.events(kind="dataset.read", outcome="refused", reason="registry_unavailable")
     broker.registry.start()
     assert kernel.read(lease, "series/1.2.3")

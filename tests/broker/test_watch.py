@@ -65,7 +65,7 @@ def test_a_revoked_grant_ends_lease_and_kernel_within_five_seconds(make_broker: 
 
 def test_a_lease_ends_with_its_grant_when_that_is_sooner_than_the_certificate(broker: Stand) -> None:
     kernel = broker.kernel()
-    until = format_time(datetime.now(UTC) + timedelta(seconds=0.7))
+    until = format_time(datetime.now(UTC) + timedelta(seconds=3))
     broker.registry.change(grant_until=until)
     assert kernel.open().expires == until
     broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "grant_over")])
@@ -73,14 +73,14 @@ def test_a_lease_ends_with_its_grant_when_that_is_sooner_than_the_certificate(br
 
 def test_a_certificate_that_expires_ends_the_lease_without_anybody_asking(broker: Stand) -> None:
     kernel = broker.kernel()
-    broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=0.7)))
+    broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=3)))
     kernel.open()
     assert broker.wait_for(lambda: broker.launcher.ended) == [(kernel.id, "certificate_expired")]
 
 
 def test_a_certificate_expires_even_while_the_registry_is_away(broker: Stand) -> None:
     kernel = broker.kernel()
-    broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=1)))
+    broker.registry.change(expires=format_time(datetime.now(UTC) + timedelta(seconds=3)))
     kernel.open()
     broker.registry.stop()
     assert broker.wait_for(lambda: broker.launcher.ended) == [(kernel.id, "certificate_expired")]
@@ -102,7 +102,7 @@ def test_an_end_does_not_wait_for_the_ledger_and_is_written_once_it_is_back(brok
     kernel.open()
     broker.audit.stop()
     broker.registry.change(project_state="closed")
-    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "project_not_open")], within_s=3)
+    broker.wait_for(lambda: broker.launcher.ended == [(kernel.id, "project_not_open")])
     broker.audit.start()
     (event,) = broker.wait_for(lambda: broker.events(kind="lease.end"))
     assert event["reason"] == "project_not_open"

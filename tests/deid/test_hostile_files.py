@@ -242,7 +242,9 @@ def test_an_identifier_is_gone_from_every_hiding_place(place: str, keyring: Any,
     assert CANARY[:8].lower() not in all_bytes(tmp_path / "out").decode("latin-1").lower()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=6)), max_size=8),
     cut=st.integers(0, 900),

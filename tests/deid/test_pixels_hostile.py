@@ -154,7 +154,9 @@ COLOURS = ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YB
 NUMBERS = st.one_of(st.integers(0, 40), st.sampled_from([255, 4096, 65_535]))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     rows=NUMBERS, columns=NUMBERS, frames=st.integers(-1, 5), samples=st.integers(0, 4),
     bits=st.sampled_from([0, 1, 8, 12, 16, 24, 32, 64]), stored=st.integers(0, 65), high=st.integers(0, 64),

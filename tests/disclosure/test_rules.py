@@ -149,9 +149,9 @@ def test_a_pattern_needs_no_more_than_linear_time() -> None:
 
     hostile = ("1.2." * 5000, "a@" * 20000, "0" * 50000, "2024-" * 9000, "(030) " * 9000, "mrn " * 9000, "a." * 30000)
     for text, times in itertools.product(hostile, (1,)):
-        start = time.monotonic()
+        start = time.process_time()
         list(observe_text(text * times))
-        assert time.monotonic() - start < 2.0
+        assert time.process_time() - start < 2.0
 
 
 def test_rules_are_data_that_documentation_can_list(check: Any) -> None:

@@ -35,7 +35,7 @@ def rosa(door: Any) -> Any:
     session.close()
 
 
-def eventually(read: Any, *, within_s: float = 10.0) -> Any:
+def eventually(read: Any, *, within_s: float = 60.0) -> Any:
     end = time.monotonic() + within_s
     while not (found := read()) and time.monotonic() < end:
         time.sleep(0.1)
@@ -207,14 +207,14 @@ def test_a_websocket_passes_with_the_persons_cookie_and_is_refused_from_another_
     path = "/user/rosa/api/events/subscribe"
     cookie = rosa.cookie_header(path)
     origin = door.settings.url
-    sock = websocket.create_connection(rosa.websocket_url(path), cookie=cookie, timeout=10, origin=origin)
+    sock = websocket.create_connection(rosa.websocket_url(path), cookie=cookie, timeout=30, origin=origin)
     assert sock.connected
     sock.close()
     with pytest.raises(websocket.WebSocketBadStatusException) as caught:
-        websocket.create_connection(rosa.websocket_url(path), cookie=cookie, timeout=10, origin="http://elsewhere")
+        websocket.create_connection(rosa.websocket_url(path), cookie=cookie, timeout=30, origin="http://elsewhere")
     assert caught.value.status_code == 403
     with pytest.raises(websocket.WebSocketBadStatusException) as caught:
-        websocket.create_connection(rosa.websocket_url(path), timeout=10, origin=origin)
+        websocket.create_connection(rosa.websocket_url(path), timeout=30, origin=origin)
     assert caught.value.status_code == 403
 
 

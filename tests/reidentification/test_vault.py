@@ -128,7 +128,7 @@ def test_the_vault_has_no_request_that_gives_an_original_out(vault: Any) -> None
         client.call(ListBatches(token="x"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -81,7 +81,7 @@ def start_launcher(home: Any) -> subprocess.Popen[bytes]:
     log = (home.root / "launcherd.log").open("wb")
     process = subprocess.Popen((sys.executable, "-m", "enclave.cli.launcherd", "--home", str(home.root)), stderr=log)
     client = WireClient(home.socket("launcherd"))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         assert process.poll() is None, (home.root / "launcherd.log").read_text()
         with contextlib.suppress(UnavailableError):

@@ -136,7 +136,7 @@ class Stand:
         running = self.descendants()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while any(Path(f"/proc/{pid}").exists() for pid in running):
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -176,7 +176,7 @@ def start_launcher(home: Any, *, prefix: tuple[str, ...] = (), env: dict[str, st
         env={**os.environ, **(env or {})},
     )
     client = WireClient(home.socket("launcherd"))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         assert process.poll() is None, (home.root / "launcherd.log").read_text()
         with contextlib.suppress(UnavailableError):
@@ -257,7 +257,7 @@ class Notebook:
         self.manager.start_kernel(env={**os.environ, "ENCLAVE_PROJECT": "demo", "ENCLAVE_ENVIRONMENT": environment})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=30)
+        self.client.wait_for_ready(timeout=60)
 
     @property
     def kernel(self) -> str:
@@ -279,7 +279,15 @@ class Notebook:
         reply = self.client.execute_interactive(code, timeout=timeout, output_hook=hook, **options)
         return reply["content"], "".join(shown)
 
-    def reply(self, sent: str, *, timeout: float = 10) -> dict[str, Any]:
+    def begin(self, code: str) -> str:
+        """Sends ``code`` and waits until the kernel runs it; the id of what was sent."""
+        sent: str = self.client.execute("print('begun', flush=True)\n" + code)
+        while True:
+            message = self.client.get_iopub_msg(timeout=30)
+            if message["parent_header"].get("msg_id") == sent and message["msg_type"] == "stream":
+                return sent
+
+    def reply(self, sent: str, *, timeout: float = 30) -> dict[str, Any]:
         """The shell reply to the message ``sent``; late answers to earlier questions are passed over."""
         end = time.monotonic() + timeout
         while True:

@@ -74,9 +74,9 @@ def test_two_clients_of_one_kernel_are_both_recorded(stand: Any, notebook: Any) 
     other.load_connection_file()
     other.start_channels()
     try:
-        other.wait_for_ready(timeout=10)
+        other.wait_for_ready(timeout=60)
         notebook.run("mark = 7")
-        other.execute_interactive("assert mark == 7", timeout=10)
+        other.execute_interactive("assert mark == 7", timeout=60)
     finally:
         other.stop_channels()
     assert _ran(stand) == 2

@@ -49,8 +49,8 @@ def states(pid: int) -> set[str]:
 def test_a_frozen_kernel_runs_nothing_and_says_why(stand: Any, rosas: Any) -> None:
     oskar = client_of(stand, "oskar")
     rosas.run("import os, subprocess, threading, time\nmark = 7\np = subprocess.Popen(['sleep', '600'])")
-    sent = rosas.client.execute("while True: open('/tmp/beat', 'w').write(str(time.time()))")
-    time.sleep(0.5)
+    rosas.run("open('/tmp/beat', 'w').write('0')")
+    sent = rosas.begin("while True: open('/tmp/beat', 'w').write(str(time.time()))")
     (info,) = oskar.call(ListOwnKernels()).kernels
     assert (info.kernel, info.state) == (rosas.kernel, "running")
     oskar.call(FreezeKernel(kernel=rosas.kernel))

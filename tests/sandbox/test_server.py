@@ -49,7 +49,7 @@ def hub() -> Iterator[str]:
 
 
 def _get(path: str, url: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection = http.client.HTTPConnection("localhost", timeout=30)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(5)
     connection.sock.connect(path)
@@ -92,7 +92,7 @@ def _start(stand: Any, hub: str) -> tuple[str, str]:
     message = launcher.StartServer(person="rosa", base_url="/user/rosa/", hub_api_url=hub, environment=environment)
     reply = stand.client.call(message, timeout_s=40)
     gate = unquote(urlsplit(reply.url).netloc)
-    end = time.monotonic() + 40
+    end = time.monotonic() + 90
     while time.monotonic() < end:
         status = stand.client.call(launcher.PollServer(server=reply.server)).exit_code
         assert status is None, (stand.home.root / "logs" / "server-rosa.log").read_text()
@@ -113,7 +113,7 @@ def test_a_server_answers_through_its_gate_and_leaves_nothing_behind(stand: Any,
     assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
     outcomes = [event["outcome"] for event in stand.ledger.events(kind="server.start")]
     assert outcomes == ["intent", "ok"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (found := stand.ledger.events(kind="server.stop")) and time.monotonic() < deadline:
         time.sleep(0.05)  # an end is written beside what goes on
     (stopped,) = found

@@ -42,7 +42,7 @@ def test_what_is_no_object_is_an_error_in_every_request(cls, value):
 
 
 @pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 @given(data=st.data())
 def test_every_request_survives_its_spelling(cls, data):
     message = data.draw(st.builds(cls, **drawn(cls)))
@@ -50,7 +50,7 @@ def test_every_request_survives_its_spelling(cls, data):
 
 
 @pytest.mark.parametrize("cls", REQUESTS, ids=lambda cls: request_type(cls).name)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_wrong_type_in_any_field_is_an_error(cls, data):
     fields = [f for f in dataclasses.fields(cls) if hint_of(cls, f.name) in (str, int, bool, float)]
@@ -99,7 +99,7 @@ def test_all_that_starts_a_kernel_is_among_the_places():
 @pytest.mark.parametrize(
     ("cls", "name", "hint", "put"), PLACES, ids=[f"{request_type(cls).name}.{name}" for cls, name, *_ in PLACES]
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_string_of_any_request_holds_a_control_character_unless_it_is_declared(cls, name, hint, put, data):
     plain = st.text(PLAIN, max_size=4)

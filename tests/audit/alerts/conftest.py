@@ -63,7 +63,7 @@ class WatchStand:
     def alerts(self, **match: Any) -> tuple[m.AlertInfo, ...]:
         return self.ask(m.ListAlerts(token="ada-token", **match)).alerts
 
-    def wait_for(self, look: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    def wait_for(self, look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
         """What ``look`` gives once it gives something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -107,7 +107,7 @@ class Rsyslog:
         argv = (self.program, "-n", "-f", str(config), "-i", str(self.folder / "pid"))
         log = (self.folder / "log").open("wb")
         self.process = subprocess.Popen(argv, stdout=log, stderr=log)
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
