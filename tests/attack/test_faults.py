@@ -23,7 +23,7 @@ from enclave.cli.init import make_home
 from enclave.core.errors import EnclaveError
 from enclave.runtime.home import HOME_FORMAT, Home
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 WORDS = (sys.executable, "-P", "-m", "enclave.cli.main")
 READ = "import enclave_kernel as enclave; print('rows', len(enclave.open('demo-ct').table('patients')))"

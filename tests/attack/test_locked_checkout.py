@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from optional import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CHECKOUT = Path(__file__).parents[2]
 PARTS = ("enclave", "kernels", "hub_config", "notebooks", "requirements")

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from enclave.wire.messages.registry import ReviewVersion
 
-expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
+expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
 
 FLAGS = (
     "--no-sandbox",

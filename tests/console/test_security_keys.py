@@ -37,6 +37,8 @@ from enclave.wire.messages.determination import ReaffirmDetermination, SubmitCou
 
 pytestmark = [pytest.mark.slow, pytest.mark.row("S9.2")]
 
+expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+
 ROOT = "ab" * 32
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 

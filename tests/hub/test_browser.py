@@ -11,7 +11,8 @@ import pytest
 from optional import need
 from playwright.sync_api import Page, expect, sync_playwright
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -69,7 +70,6 @@ def test_a_notebook_says_whose_project_it_is_and_that_cells_are_recorded(door: A
     page.goto(f"{door.settings.url}/hub/spawn/rosa")
     expect(page.locator("#jp-top-panel")).to_be_visible(timeout=90_000)
     page.goto(f"{door.settings.url}/user/rosa/lab/tree/demo/first_look.ipynb")
-    page.screenshot(path="/tmp/lab2.png")
     expect(page.get_by_role("note")).to_contain_text("Project demo · Each cell is recorded before it runs")
     expect(page.get_by_text("Ledger: no cell yet")).to_be_visible()
 

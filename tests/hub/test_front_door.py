@@ -24,7 +24,7 @@ from enclave.identity.hub import HubIdentity
 from enclave.policy.model import Actor
 from tests.hub.conftest import answers, end
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from optional import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
