@@ -285,6 +285,16 @@ def _space(p: Planter) -> Found:
     yield told, [{**full, **service}, {**over, **service}]
 
 
+def _unsigned(p: Planter) -> Found:
+    operator = next(h for h in p.people if h.role == "operator")
+    day = datetime(p.days[15].year, p.days[15].month, p.days[15].day, tzinfo=UTC)
+    stopped = event(operator, "audit.signing", day + timedelta(hours=6), outcome="failed", reason="not_signed")
+    again = event(operator, "audit.signing", day + timedelta(hours=7))
+    service = {"actor": "service:auditd", "role": None, "project": None}
+    told = Incident("ledger_unsigned", "ledger", day.date(), day.date() + timedelta(days=1))
+    yield told, [{**stopped, **service}, {**again, **service}]
+
+
 def _flood(p: Planter) -> Found:
     habit, day = p.choose(_reader)
     at = day + timedelta(hours=habit.start + 1)
@@ -294,5 +304,5 @@ def _flood(p: Planter) -> Found:
 
 PLANTS: tuple[Callable[[Planter], Found], ...] = (
     *(_bulk_reads, _off_hours, _denials, _new_addresses, _outputs, _slices, _disabled, _break_glass, _no_tickets),
-    *(_canaries, _clocks, _damage, _background, _space, _flood, _security_keys),
+    *(_canaries, _clocks, _damage, _background, _space, _unsigned, _flood, _security_keys),
 )

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from enclave.audit.quota import Limits, Quotas
 from enclave.audit.recovery import Durable
 from enclave.audit.retention import RetentionSettings
 from enclave.audit.retention_desk import RetentionDesk
+from enclave.audit.settings import AuditSettings
 from enclave.audit.tiles import write_file
 from enclave.audit.vocabulary import check_kind, class_of
 from enclave.core.clock import Clock, format_time
@@ -70,27 +71,6 @@ FIRST_RETENTION_S, RETENTION_S = 900.0, 86_400.0  # reading all segments costs s
 FIRST_FEED_S = 5.0  # a ledger that has just begun takes events first; the query store's process costs a second to start
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """``[audit]``. A checkpoint is signed when this many events came or this much time passed since the last.
-
-    ``quota_`` is what one person may write through one daemon: events per second after a burst, and a day's bytes.
-    ``reserve_mib`` of the disk is kept for control events and refusals.
-    ``watch_uids`` are the host uids, besides the ledger's own, under which `enclave-watchd` asks its questions.
-    """
-
-    checkpoint_events: int = 256
-    checkpoint_s: float = 1.0
-    query_memory_mib: int = 512
-    query_timeout_s: float = 20.0
-    query_rows: int = 10_000
-    quota_events_per_s: float = 500.0
-    quota_burst: int = 5_000
-    quota_mib_per_day: int = 2_048
-    reserve_mib: int = 8
-    watch_uids: tuple[int, ...] = ()
-
-
 class AuditDaemon:
     """The ledger behind its socket. ``resolve`` turns a person's token into who that is."""
 
@@ -116,7 +96,7 @@ class AuditDaemon:
         )
         self._quotas = Quotas(limits)
         self._quota_guard = threading.Lock()
-        self._short_of_space = self._clock_behind = False
+        self._short_of_space = self._clock_behind = self._unsigned = False
 
     def start(self) -> None:
         """Opens the store, repairs its tail, listens.
@@ -131,7 +111,7 @@ class AuditDaemon:
 
     def _start(self) -> None:
         home, folder = self._home, self._home.state("audit")
-        signer = open_signer(file_uri(home.key_file("audit-checkpoint")))
+        signer = open_signer(self._settings.checkpoint_key_uri or file_uri(home.key_file("audit-checkpoint")))
         ensure_private_dir(folder)
         key = VerifierKey(log_origin(folder), signer.public_key)
         base = open_box(file_uri(home.key_file("audit-body")))
@@ -371,7 +351,18 @@ class AuditDaemon:
             self._clock_behind = False
 
     def _sign_and_copy(self) -> None:
-        self._couriers.offer(self.ledger.checkpoint())
+        """Says once that checkpoints cannot be signed or written, and once that they can be again."""
+        try:
+            text = self.ledger.checkpoint()
+        except Exception:
+            if not self._unsigned:
+                self._unsigned = True
+                self._own("audit.signing", outcome="failed", reason="not_signed")
+            raise
+        if self._unsigned:
+            self._unsigned = False
+            self._own("audit.signing")
+        self._couriers.offer(text)
 
     def _look_after_space(self) -> None:
         """Says once that the disk is full, and once that it is not any more."""

@@ -25,14 +25,18 @@ VkeyOption = Annotated[
 def verifier_key(log: Path | None, vkey_file: Path | None, home: Path | None) -> Any:
     """The verifier key given; else the home's public key under the log's name; else the one beside the log."""
     from enclave.audit.checkpoint import VerifierKey
+    from enclave.audit.settings import AuditSettings
     from enclave.audit.verify import log_folder, read_vkey
-    from enclave.keys.verify import read_public
+    from enclave.keys.verify import public_half_of, read_public
 
     if vkey_file is not None:
         return read_vkey(vkey_file)
     if log is None:
         at = home_of(home)
         beside = read_vkey(log_folder(at.state("audit")) / "log" / "vkey")
+        elsewhere = at.settings(AuditSettings, section="audit").checkpoint_key_uri
+        if elsewhere:
+            return VerifierKey(beside.name, public_half_of(elsewhere))
         public = at.key_file("audit-checkpoint").with_suffix(".pub")
         return VerifierKey(beside.name, read_public(public)) if public.is_file() else beside
     words().print("Checked with the key that lies beside the log; give --vkey to use one kept elsewhere.")

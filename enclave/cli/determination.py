@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from enclave.cli.determination_key import key_app
 from enclave.cli.determination_report import reaffirm, replay, report
 from enclave.cli.output import (
     HomeOption,
@@ -39,6 +40,7 @@ from enclave.core.errors import (
     UnavailableError,
 )
 from enclave.core.ids import VersionName
+from enclave.core.secret import Secret
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, home_from
 from enclave.wire.messages import registry
@@ -49,6 +51,7 @@ app = typer.Typer(no_args_is_help=True, help="Draft, sign, verify and revoke exp
 app.command()(report)
 app.command()(replay)
 app.command()(reaffirm)
+app.add_typer(key_app, name="key")
 
 CertificateFile = Annotated[Path, typer.Argument(metavar="C.json")]
 CertificateId = Annotated[str, typer.Argument(metavar="ID")]
@@ -96,7 +99,7 @@ def draft(
 @app.command()
 def sign(
     file: CertificateFile,
-    key: str = typer.Option(..., help="Where the expert's own signing key is: file:/PATH."),
+    key: str = typer.Option(..., help="Where the expert's own signing key is: file:/PATH or pkcs11:…"),
     yes: bool = typer.Option(False, "--yes", help="Do not ask after the text was shown."),
     submit: SubmitOption = False,
     home: HomeOption = None,
@@ -124,7 +127,7 @@ def sign(
 @app.command()
 def countersign(
     file: CertificateFile,
-    key: str = typer.Option(..., help="Where the data steward's own signing key is: file:/PATH."),
+    key: str = typer.Option(..., help="Where the data steward's own signing key is: file:/PATH or pkcs11:…"),
     yes: bool = typer.Option(False, "--yes", help="Do not ask after the text was shown."),
     submit: SubmitOption = False,
     home: HomeOption = None,
@@ -160,11 +163,18 @@ def countersign(
 
 
 def signature_over(key: str, message: bytes) -> tuple[bytes, bytes]:
-    """A person's public key and signature over ``message``; the key stays where ``key`` (a URI) says."""
+    """A person's public key and signature over ``message``; the key stays where ``key`` (a URI) says.
+
+    On a terminal the PIN of a token is asked for when the URI names no file with it.
+    """
     from enclave.keys.sign import open_signer
 
-    signer = open_signer(key)
+    signer = open_signer(key, ask_pin=_ask_pin if sys.stdin.isatty() else None)
     return signer.public_key, signer.sign(message)
+
+
+def _ask_pin() -> Secret:
+    return Secret(str(typer.prompt("PIN of the token", hide_input=True, err=True)).encode())
 
 
 @app.command()

@@ -9,7 +9,7 @@ from enclave.core.settings import check_sections, parse_settings
 
 SECTIONS: dict[str, str] = {
     "hub": "enclave.hub.settings:HubSettings",
-    "audit": "enclave.audit.daemon:AuditSettings",
+    "audit": "enclave.audit.settings:AuditSettings",
     "copies": "enclave.audit.copies:CopySettings",
     "retention": "enclave.audit.retention:RetentionSettings",
     "watch": "enclave.audit.alerts.settings:WatchSettings",

@@ -63,9 +63,27 @@ def read_secret(path: Path, *, kind: Kind) -> Secret:
     return Secret(_read(path, kind, private=True))
 
 
+def read_pin(path: Path) -> Secret:
+    """The PIN of a token: the one line of a file that its owner alone may read, without its end.
+
+    Raises ``NotFoundError`` and ``DeniedError`` as ``read_secret``, ``IntegrityError`` when it is not one line of text.
+    """
+    line = _content(path, private=True).removesuffix(b"\n")
+    if not line or len(line) >= _MAX_BYTES or not line.isascii() or not line.decode("ascii").isprintable():
+        raise IntegrityError(
+            f"PIN file {path.name}: wanted one line of plain text, got something else", code="pin_file"
+        )
+    return Secret(line)
+
+
 def read_public_half(path: Path, *, kind: Kind) -> bytes:
     """The public half in ``path`` (32 bytes); anybody may read it."""
     return _read(path, kind, private=False)
+
+
+def write_public_half(path: Path, public: bytes, *, kind: Kind) -> None:
+    """Writes ``public`` (32 bytes) into a new ``.pub`` file; raises ``ConflictError`` when it exists."""
+    _write_new(path, kind, public, mode=0o644)
 
 
 def _write_pair(path: Path, kind: Kind, private: bytes, public: bytes) -> None:
@@ -100,7 +118,7 @@ def _write_new(path: Path, kind: Kind, value: bytes, *, mode: int) -> None:
     sync_folder(path.parent)
 
 
-def _read(path: Path, kind: Kind, *, private: bool) -> bytes:
+def _content(path: Path, *, private: bool) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -113,7 +131,11 @@ def _read(path: Path, kind: Kind, *, private: bool) -> bytes:
     with os.fdopen(fd, "rb") as file:
         if private:
             _check_private(file.fileno(), path)
-        found = _LINE.fullmatch(file.read(_MAX_BYTES))
+        return file.read(_MAX_BYTES)
+
+
+def _read(path: Path, kind: Kind, *, private: bool) -> bytes:
+    found = _LINE.fullmatch(_content(path, private=private))
     value = _decode(found.group(2)) if found else b""
     if found is None or found.group(1).decode() != kind or len(value) != KEY_BYTES:
         raise IntegrityError(

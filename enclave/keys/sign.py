@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from enclave.core.secret import Secret
 from enclave.keys.files import read_secret
 from enclave.keys.uri import open_by_scheme, path_of
 
@@ -23,9 +25,18 @@ class Signer(Protocol):
         ...
 
 
-def open_signer(uri: str) -> Signer:
-    """The signer of the key at ``uri``; raises ``InvalidError`` for an unknown scheme, else as ``read_secret``."""
-    return open_by_scheme(uri, {"file": _FileSigner}, purpose="signing")
+def open_signer(uri: str, *, ask_pin: Callable[[], Secret] | None = None) -> Signer:
+    """The signer of the key at ``uri``: a file, or a token (RFC 7512), whose PIN ``ask_pin`` gives when no file does.
+
+    Raises ``InvalidError`` for an unknown scheme, else as ``read_secret`` and ``TokenSigner``.
+    """
+    return open_by_scheme(uri, {"file": _FileSigner, "pkcs11": lambda at: _on_token(at, ask_pin)}, purpose="signing")
+
+
+def _on_token(uri: str, ask_pin: Callable[[], Secret] | None) -> Signer:
+    from enclave.keys.token import TokenSigner  # the library is loaded by who has a token
+
+    return TokenSigner(uri, ask_pin)
 
 
 class _FileSigner:

@@ -1,4 +1,4 @@
-"""Where a key is, as a URI; its scheme picks the provider. ``file:`` today, an HSM or a cloud service by the same seam.
+"""Where a key is, as a URI; its scheme picks the provider: ``file:``, for signatures ``pkcs11:`` too (``token_uri``).
 
 Each of ``sign``, ``verify``, ``wrap``, ``unwrap`` and ``box`` has a table of schemes of its own, so that a provider
 that cannot do one thing (a public half cannot unwrap) is simply not in that table.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optional import need
 
 from enclave.cli.main import main
 from enclave.keys.files import new_ed25519
@@ -120,6 +121,41 @@ def test_sign_shows_the_text_and_asks(run: Run, folder: Path, capsys: Any, monke
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
     assert run("determination", "sign", folder / "E.json", *key) == 0
     assert run("determination", "sign", folder / "E.json", *key, "--yes") == 13
+
+
+@pytest.mark.row("S4.2")
+def test_an_expert_makes_a_key_or_signs_with_one_on_a_token(run: Run, folder: Path) -> None:
+    need("softhsm")
+    from softhsm import soft_token
+
+    assert run("determination", "key", "new", folder / "second.key") == 0
+    assert run("determination", "key", "new", folder / "second.key") == 13
+    assert run("determination", "key", "public", f"file:{folder / 'second.key'}", folder / "copy.pub") == 0
+    assert (folder / "copy.pub").read_bytes() == (folder / "second.pub").read_bytes()
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml")
+    at = ("--root", ROOT, "--at", "2026-01-02T00:00:00Z")
+    (folder / "hsm").mkdir()
+    with soft_token(folder / "hsm") as token:
+        token.new_key("edgar")
+        assert run("determination", "key", "public", token.uri("edgar"), folder / "token.pub") == 0
+        (folder / "C.json").unlink()
+        run(
+            "determination",
+            "draft",
+            "demo-ct@1",
+            *files,
+            "--root",
+            ROOT,
+            "--steward",
+            "stella",
+            "--output",
+            folder / "C.json",
+        )
+        wrong = token.uri("nobody")
+        assert run("determination", "sign", folder / "C.json", "--key", wrong, "--yes") == 11
+        assert run("determination", "sign", folder / "C.json", "--key", token.uri("edgar"), "--yes") == 0
+    assert verify(run, folder, *at, "--trust", folder / "token.pub")[1]["reason"] == "ok"
+    assert verify(run, folder, *at)[1]["reason"] == "untrusted_expert"
 
 
 def test_usage_and_missing_files(run: Run, folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_question_that_is_not_on_the_list_is_none() -> None:
 
 
 def test_every_rule_says_what_it_means_what_to_do_and_has_a_drill() -> None:
-    assert len(known_rules()) == 16
+    assert len(known_rules()) == 17
     for rule in known_rules().values():
         assert rule.what.endswith(".")
         assert rule.remedy.endswith(".")
