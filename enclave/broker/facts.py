@@ -102,7 +102,9 @@ def clock_stepped_back() -> Decision:
 def policy_facts(found: LeaseFacts, *, person: str, project: str) -> Facts:
     """The registry's answer as policy wants it; what cannot be read is left out, and so denies."""
     return Facts(
-        project=ProjectFacts(name=project, state=found.project_state, member_role=found.member_role),
+        project=ProjectFacts(
+            name=project, state=found.project_state, member_role=found.member_role, agreement=found.agreement
+        ),
         version=VersionFacts(
             dataset=found.dataset,
             version=found.version,

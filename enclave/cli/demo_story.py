@@ -6,15 +6,18 @@ commands of `enclave` use. Asking again does only what is still missing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from enclave.cli.demo_people import token_for
 from enclave.cli.determination import signature_over, trust_key
 from enclave.cli.release import confirmation
+from enclave.core.canonical import canonical_bytes
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
 from enclave.deid.synthetic.cohort import generate_cohort
 from enclave.determination.certificate import countersigned_bytes, encode, signature_from_text
@@ -25,6 +28,7 @@ from enclave.keys.verify import read_public
 from enclave.registry.trust import read_trust
 from enclave.runtime.home import Home, ensure_private_dir
 from enclave.wire.client import WireClient
+from enclave.wire.messages import agreements as ag
 from enclave.wire.messages import intake, registry
 from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.determination import SubmitCountersignature
@@ -46,6 +50,7 @@ def prepare(home: Home, *, tell: Tell) -> int:
     """
     story = Story(home, tell=tell)
     story.make_project()
+    story.make_agreement()
     version = story.released_version()
     if version is None:
         version = story.waiting_candidate() or story.make_candidate()
@@ -78,6 +83,25 @@ class Story:
         if "rosa" not in found.members:
             self._registry.call(registry.AddMember(token=token, name=PROJECT, person="rosa", ticket=TICKET))
             self._tell("stella added rosa, a researcher, to project demo")
+
+    def make_agreement(self) -> None:
+        """Stella records the data use agreement of project *demo*, Hana confirms it; both are made up."""
+        stella, hana = (token_for(self._home, name) for name in ("stella", "hana"))
+        known = self._registry.call(ag.ListAgreements(token=stella, project=PROJECT)).agreements
+        if any(one.standing in ("live", "waits") for one in known):
+            waiting = next((one for one in known if one.standing == "waits"), None)
+        else:
+            terms = demo_agreement(PROJECT, at=datetime.now(UTC))
+            document = hashlib.sha256(canonical_bytes(terms)).hexdigest()
+            waiting = self._registry.call(
+                ag.RecordAgreement(token=stella, terms=terms, document=document, ticket=TICKET)
+            )
+            self._tell("stella recorded a data use agreement for project demo")
+        if waiting is not None:
+            self._registry.call(
+                ag.DecideAgreement(token=hana, id=waiting.id, approve=True, reason="As signed, for the demonstration.")
+            )
+            self._tell("hana confirmed it")
 
     def released_version(self) -> registry.Version | None:
         """The newest version that project *demo* has, if any."""
@@ -241,3 +265,22 @@ def _signing_key(home: Home, file: str, *, principal: str, name: str, role: str)
     if not any(expert.public_key == public_key for expert in read_trust(home).experts):
         trust_key(home, public_key=public_key, principal=principal, name=name, demo=True, role=role, ticket=TICKET)
     return path
+
+
+def demo_agreement(project: str, *, at: datetime) -> dict[str, object]:
+    """The terms of a made-up data use agreement that begins the day before ``at``."""
+    return {
+        "kind": "dua",
+        "title": "Demonstration of a data use agreement",
+        "project": project,
+        "provider": "Example Hospital",
+        "recipient": "Example University",
+        "permitted_uses": ["Demonstration of the enclave on a synthetic cohort."],
+        "safeguards": ["S4.1", "S6.1", "S10.1", "S16.2"],
+        "breach_notice_days": 10,
+        "signed": f"{at - timedelta(days=1):%Y-%m-%d}",
+        "begins": f"{at - timedelta(days=1):%Y-%m-%d}",
+        "ends": f"{at + timedelta(days=730):%Y-%m-%d}",
+        "at_end": "destroy",
+        "at_end_days": 30,
+    }

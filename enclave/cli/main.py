@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "risk": ("enclave.cli.risk:app", "Measure and lower re-identification risk, stand-alone."),
     "determination": ("enclave.cli.determination:app", "Draft, sign, verify and revoke expert determinations."),
     "release": ("enclave.cli.release:app", "Release a version to a project."),
+    "agreement": ("enclave.cli.agreement:app", "Agreements under which projects work."),
     "security-key": ("enclave.cli.security_key:app", "Enrol and end security keys."),
     "dataset": ("enclave.cli.dataset:app", "Sealed dataset versions."),
     "grant": ("enclave.cli.grant:app", "Who may open what, until when."),

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application
 
-from enclave.console import desks, egress, glass, grants, intake, oversight, releases, security_keys, words
+from enclave.console import agreements, desks, egress, glass, grants, intake, oversight, releases, security_keys, words
 from enclave.console.gateway import Gateway
 from enclave.console.pages import Callback, Health, Missing, Static
 from enclave.core.secret import Secret
@@ -73,6 +73,7 @@ def _routes() -> list[tuple[Any, ...]]:
         (f"intake/{_ID}/item", intake.Item),
         (f"intake/{_ID}/judge", intake.Judge),
         ("grants", grants.Grants),
+        ("agreements", agreements.Agreements),
         ("datasets", releases.Datasets),
         ("releases", releases.Releases),
         ("releases/request", releases.RequestRelease),

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Final
 
 from enclave.core.errors import DeniedError, InvalidError
+from enclave.policy import agreements, reviews
 from enclave.policy import checks as c
-from enclave.policy import reviews
 from enclave.policy.checks import Case, Check
 from enclave.policy.model import (
     PERSON_ROLES,
@@ -152,6 +152,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
             "data_steward",
             checks=(
                 c.project_open,
+                agreements.covered,
                 c.not_a_member,
                 c.version_there,
                 reviews.for_this_project,
@@ -166,6 +167,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
             checks=(
                 c.release_waits,
                 c.project_open_to_approve,
+                agreements.covered_to_approve,
                 c.not_a_member,
                 c.version_there,
                 c.three_people,
@@ -189,7 +191,7 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         _rule(
             "data_steward",
             checks=(
-                *(c.not_to_oneself, c.project_open, c.not_a_member, c.released_here),
+                *(c.not_to_oneself, c.project_open, agreements.covered, c.not_a_member, c.released_here),
                 *(c.certificate_settled, c.requester_is_not_expert, c.grant_asked_for),
             ),
         ),
@@ -201,13 +203,31 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
                 *(c.grant_in("requested"), c.grant_of_others, c.not_a_member),
                 *map(
                     c.to_approve,
-                    (c.project_open, c.released_here, c.three_people, c.certificate_settled, c.grant_asked_for),
+                    (
+                        c.project_open,
+                        agreements.covered,
+                        c.released_here,
+                        c.three_people,
+                        c.certificate_settled,
+                        c.grant_asked_for,
+                    ),
                 ),
             ),
         ),
     ),
     "grant.revoke": (_rule("data_steward", "honest_broker", checks=(c.grant_in("requested", "active"),)),),
     "grant.list": _ANYBODY,
+    "agreement.record": (_rule("data_steward", checks=(c.project_open, c.not_a_member)),),
+    "agreement.decide": (
+        _rule(
+            "honest_broker",
+            checks=(agreements.agreement_in("recorded"), agreements.recorded_by_another, c.not_a_member),
+        ),
+    ),
+    "agreement.end": (
+        _rule("data_steward", "honest_broker", checks=(agreements.agreement_in("recorded", "in_force"),)),
+    ),
+    "agreement.list": (_rule("data_steward", "honest_broker", "expert", "auditor", "operator"),),
     "server.start": (_rule("researcher", "expert"),),
     "kernel.end_other": (_rule("operator"),),
     "kernel.freeze": (_rule("operator", "data_steward"),),
@@ -218,11 +238,17 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         _rule("service", checks=(c.service("reports"), c.project_open)),
     ),
     "dataset.open": (
-        _rule("researcher", checks=(c.project_open, c.member, c.released_here, c.certificate_holds, c.granted)),
+        _rule(
+            "researcher",
+            checks=(c.project_open, agreements.covered, c.member, c.released_here, c.certificate_holds, c.granted),
+        ),
         _rule("expert", checks=(c.engaged, c.version_there, c.engaged_for_this)),
         _rule(
             "service",
-            checks=(c.service("reports"), c.project_open, c.released_here, c.certificate_holds),
+            checks=(
+                *(c.service("reports"), c.project_open, agreements.covered),
+                *(c.released_here, c.certificate_holds),
+            ),
         ),
     ),
     "egress.submit": (_rule("researcher", checks=(c.project_open, c.member)),),

@@ -47,11 +47,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectFacts:
-    """The project: ``state`` is open | closed | frozen; ``member_role`` is the actor's own ('' = none)."""
+    """The project: ``state`` is open | closed | frozen; ``member_role`` is the actor's own ('' = none).
+
+    ``agreement``: none (it works under none) | live | over, as ``governance.agreement.standing`` says.
+    """
 
     name: str
     state: str
     member_role: str = ""
+    agreement: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,16 @@ class GrantFacts:
     until: datetime | None = None
     person_is_member: bool = False
     approve: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementFacts:
+    """One agreement of a project: ``state`` is recorded | in_force | refused | ended."""
+
+    id: str
+    project: str
+    state: str
+    recorded_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +276,7 @@ class Facts:
     engagement: EngagementFacts | None = None
     release: ReleaseFacts | None = None
     grant: GrantFacts | None = None
+    agreement: AgreementFacts | None = None
     egress: EgressFacts | None = None
     break_glass: BreakGlassFacts | None = None
     review: ReviewFacts | None = None
@@ -283,6 +298,8 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "missing_fact": "facts: wanted all that this decision needs, got fewer; without them it is a refusal",
         "other_resource": "facts: wanted those of the thing acted on, got those of another",
         "project_not_open": "project: wanted an open one, got one that is closed or frozen",
+        "agreement_over": "agreement: wanted one in force for this project, got one that has ended; record a new one",
+        "agreement_state": "agreement: wanted one in a state in which this can be done, got another",
         "not_a_member": "project: wanted a member with this role, got somebody else; a data steward adds members",
         "own_project": "conflict of duty: wanted somebody outside of the project, got one of its members",
         "self_grant": "conflict of duty: wanted a grant to somebody else, got one to oneself",

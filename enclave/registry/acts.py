@@ -18,7 +18,15 @@ T = TypeVar("T")
 Question = Callable[[], tuple[Resource, Facts]]
 
 WRONG_STATE: Final = frozenset(
-    {"release_state", "determination_state", "project_not_open", "grant_state", "review_waiting", "review_decided"}
+    {
+        "release_state",
+        "determination_state",
+        "project_not_open",
+        "grant_state",
+        "review_waiting",
+        "review_decided",
+        "agreement_state",
+    }
 )
 """Refusals that say *not in this state* rather than *not you*: a conflict for the asker."""
 

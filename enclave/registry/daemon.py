@@ -14,6 +14,7 @@ from enclave.core.ids import VersionName, check_name, check_ticket
 from enclave.keys.webauthn import RelyingParty
 from enclave.policy.model import Actor
 from enclave.registry.acts import Act, Acts
+from enclave.registry.agreements import Agreements
 from enclave.registry.assertions import Assertions
 from enclave.registry.determinations import INTAKE, Determinations
 from enclave.registry.grants import Grants
@@ -29,6 +30,7 @@ from enclave.registry.trust import read_trust
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
+from enclave.wire.messages import agreements as ag
 from enclave.wire.messages import determination as more
 from enclave.wire.messages import registry as messages
 from enclave.wire.messages import security_keys as sk
@@ -81,6 +83,7 @@ class RegistryDaemon:
             engagement=timedelta(days=settings.engagement_days),
         )
         self.grants = Grants(self._acts, self.projects, self.determinations)
+        self.agreements = Agreements(self._acts, self.projects)
         self.keys = SecurityKeys(self._acts, RelyingParty(origin))
         self.releases = Releases(self._acts, self.projects, self.determinations, self.grants, self.keys)
         self.assertions = Assertions(self.determinations, self.keys)
@@ -135,7 +138,7 @@ class RegistryDaemon:
             m.RevokeGrant: lambda a, q: g.revoke(a, q.id, reason=q.reason),
             m.ListGrants: lambda a, q: g.list_all(a, project=q.project),
         }
-        table |= self._of_security_keys()
+        table |= self._of_security_keys() | self._of_agreements()
         return {cls: self._as_person(cls, handler) for cls, handler in table.items()}
 
     def _of_security_keys(self) -> dict[type[Any], Callable[[Actor, Any], Any]]:
@@ -149,6 +152,15 @@ class RegistryDaemon:
             sk.ConfirmRelease: lambda a, q: self.releases.confirm(a, q.id, approve=q.approve, reason=q.reason),
             sk.AskSignature: lambda a, q: self.assertions.ask(a, q.id),
             sk.SubmitAssertion: lambda a, q: self.assertions.take(a, q.id, q.assertion),
+        }
+
+    def _of_agreements(self) -> dict[type[Any], Callable[[Actor, Any], Any]]:
+        g = self.agreements
+        return {
+            ag.RecordAgreement: lambda a, q: g.record(a, q.terms, document=q.document, ticket=_ticket(q)),
+            ag.DecideAgreement: lambda a, q: g.decide(a, q.id, approve=q.approve, reason=q.reason),
+            ag.EndAgreement: lambda a, q: g.end(a, q.id, reason=q.reason),
+            ag.ListAgreements: lambda a, q: g.list_all(a, project=q.project),
         }
 
     def _as_person(self, cls: type[Any], handler: Callable[[Actor, Any], Any]) -> Handler:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
 from enclave.core.errors import InvalidError, NotFoundError
 from enclave.core.ids import check_name, check_principal
+from enclave.governance.agreement import span_of, terms_of
+from enclave.governance.agreement import standing as standing_of_agreements
 from enclave.policy.model import NO_FACTS, SERVICE_PREFIX, Actor, Facts, ProjectFacts, Resource
 from enclave.registry.acts import Act, Acts
 from enclave.wire.messages.registry import Project, ProjectList, ProjectStanding
@@ -114,7 +117,14 @@ class Projects:
         standing = self.standing(person, name)
         if standing.state == MISSING:
             raise _not_found()
-        return ProjectFacts(name=name, state=standing.state, member_role=standing.member_role)
+        agreement = self.agreement(name)
+        return ProjectFacts(name=name, state=standing.state, member_role=standing.member_role, agreement=agreement)
+
+    def agreement(self, name: str) -> str:
+        """Whether an agreement covers the project now: none | live | over."""
+        rows = self.acts.store.rows("select terms, state from agreements where project = ?", name)
+        spans = (span_of(terms_of(json.loads(row["terms"])), row["state"]) for row in rows)
+        return standing_of_agreements(spans, self.acts.clock.now())
 
     def get(self, name: str) -> Project:
         """One project as the wire has it; raises ``NotFoundError``."""

@@ -200,6 +200,7 @@ class Releases:
             grant_id=grant["id"] if grant else "",
             grant_state=grant["state"] if grant else "",
             grant_until=grant["until"] if grant else "",
+            agreement=self.projects.agreement(project),
         )
 
     def project_datasets(self, *, person: str, project: str) -> ProjectDatasets:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from enclave.core.errors import ConflictError, IntegrityError, UnavailableError
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 _SCHEMA: Final = """
 create table if not exists meta (key text primary key, value text not null) strict;
 create table projects (
@@ -114,7 +114,19 @@ create table reassessments (
 ) strict;
 create unique index one_open_reassessment on reassessments(certificate, reason) where closed = '';
 """
-_SINCE_4: Final = _SECURITY_KEYS + _REASSESSMENTS
+_AGREEMENTS: Final = """
+create table agreements (
+    id text primary key, project text not null references projects(name), terms text not null, document text not null,
+    state text not null check (state in ('recorded', 'in_force', 'refused', 'ended')),
+    recorded_by text not null, recorded text not null, decided_by text not null default '',
+    decided text not null default '', ended_by text not null default '', ended text not null default '',
+    reason text not null default ''
+) strict;
+create index agreements_by_project on agreements(project, state);
+"""
+_SOFTWARE: Final = "alter table reassessments add column software text not null default '';"
+_SINCE_5: Final = _REASSESSMENTS + _AGREEMENTS
+_SINCE_4: Final = _SECURITY_KEYS + _SINCE_5
 _SINCE_3: Final = _COUNTERSIGNATURES + _SINCE_4
 _STEPS: Final = {  # layout found → what makes it the present one
     0: _SCHEMA + _GRANTS + _SAMPLES + _SINCE_3,
@@ -122,8 +134,9 @@ _STEPS: Final = {  # layout found → what makes it the present one
     2: _SAMPLES + _SAMPLES_OF_BEFORE + _SINCE_3,
     3: _SINCE_3,
     4: _SINCE_4,
-    5: _REASSESSMENTS,
-    6: "alter table reassessments add column software text not null default '';",
+    5: _SINCE_5,
+    6: _SOFTWARE + _AGREEMENTS,
+    7: _AGREEMENTS,
 }
 
 Row = sqlite3.Row

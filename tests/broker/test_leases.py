@@ -175,6 +175,7 @@ def test_one_kernels_offset_does_not_move_anothers(broker: Stand) -> None:
 
 NEIGHBOURS = {
     "project_not_open": {"project_state": "closed"},
+    "agreement_over": {"agreement": "over"},
     "not_a_member": {"member_role": ""},
     "not_released": {"released_to_project": False},
     "version_not_usable": {"version_state": "withdrawn"},

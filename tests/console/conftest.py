@@ -36,6 +36,7 @@ from enclave.reidentification.daemon import VaultDaemon
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
+from enclave.wire.messages import agreements as ag
 from enclave.wire.messages import registry as r
 from enclave.wire.messages import reports as p
 from enclave.wire.messages.vault import StoreMap
@@ -96,6 +97,22 @@ CERTIFICATE = canonical_bytes(
 REPORT = b"<html><body><h1>Validation</h1><script>alert(1)</script></body></html>"
 
 
+def agreements() -> tuple[ag.Agreement, ...]:
+    """One that waits, one in force that ends soon; the words of people are hostile."""
+    terms = {
+        "kind": "dua", "title": "<script>alert(1)</script>", "project": "demo", "provider": "Example Hospital",
+        "recipient": "Example University", "permitted_uses": ["Research"], "safeguards": ["S4.1"],
+        "subcontractors": [], "breach_notice_days": 10, "signed": "2026-11-01", "begins": "2026-11-02",
+        "ends": "2026-12-24", "at_end": "destroy", "at_end_days": 30,
+    }  # fmt: skip
+    waits = ag.Agreement(
+        id="1a" * 16, project="demo", terms=terms, document="cd" * 32, state="recorded", standing="waits",
+        days_left=None, recorded_by="stella", recorded="2026-11-03T10:00:00Z", decided_by="", ended_by="", reason="",
+    )  # fmt: skip
+    live = replace(waits, id="1b" * 16, state="in_force", standing="live", days_left=22, decided_by="hana")
+    return waits, live
+
+
 @dataclass
 class Registry:
     """A registry and a report service that remember what they were asked."""
@@ -134,6 +151,7 @@ class Registry:
             r.ReviewVersion: version,
             r.ListGrants: r.GrantList(grants=(asked, grant)),
             r.NoteSample: version,
+            ag.ListAgreements: ag.AgreementList(agreements=agreements()),
         }
         return {cls: self._answer(value) for cls, value in answers.items()}
 

@@ -14,7 +14,7 @@ from enclave.console.words import STATES
 from enclave.wire.messages import registry as r
 from enclave.wire.messages import reports as p
 
-PAGES = ("", "egress", "datasets", "releases", "reports", "audit")
+PAGES = ("", "egress", "datasets", "agreements", "releases", "reports", "audit")
 PAGES += ("audit/alerts", "audit/reviews", "audit/drills", "audit/lineage")
 HERE = Path(enclave.console.__file__).parent
 

@@ -148,3 +148,15 @@ def test_grants_are_shown_with_who_asked_who_decided_and_whether_each_opens(cons
     assert "1 Jan 2031" in waiting
     for words in ("rosa", "demo-ct@1", "active", ">yes<", "the certificate ends", "hana", "By the release."):
         assert words in decided
+
+
+@pytest.mark.row("S12.1")
+def test_agreements_are_shown_with_their_provisions_and_how_long_they_hold(console: Any) -> None:
+    page = console.browser("hana").open("agreements")[2]
+    assert page.index("Waiting for a confirmation") < page.index("Decided")
+    for words in ("Example Hospital and Example University", "10 days", "destroyed within 30 days", "S4.1", "cd" * 32):
+        assert words in page
+    assert "22 days left" in page
+    assert "renew it, or the project stops" in page
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 _BACK = {
+    8: "drop table agreements;",
     7: "alter table reassessments drop column software;",
     6: "drop table reassessments;",
     5: "drop table security_keys; drop table enrolment_codes; drop table step_ups;",

@@ -417,7 +417,7 @@ class LeaseFacts:
     """What policy needs to decide whether a person may open a version in a project now.
 
     ``certificate_*`` stand for the certificate that the registry verified itself (signature, trust, root),
-    ``grant_*`` for the person's grant that counts ('' = none).
+    ``grant_*`` for the person's grant that counts ('' = none). ``agreement``: none | live | over, of the project.
     """
 
     project_state: str
@@ -439,6 +439,7 @@ class LeaseFacts:
     grant_id: str = ""
     grant_state: str = ""
     grant_until: str = ""
+    agreement: str = "none"
 
 
 @request("facts.lease", reply=LeaseFacts)
