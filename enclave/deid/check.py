@@ -18,6 +18,7 @@ from enclave.deid import canaries, tables
 from enclave.deid.actions import Action
 from enclave.deid.check_pixels import differs_as_recorded, recorded_boxes, recorded_faces
 from enclave.deid.check_tables import check_table, new_keys
+from enclave.deid.comments import words_beside
 from enclave.deid.dates import parse_da
 from enclave.deid.decoding import walk as walk_tree
 from enclave.deid.elements import texts_of, walk
@@ -49,7 +50,8 @@ _WHAT = {
     "injectivity": "distinct patients stay distinct",
     "uid_closure": "each UID is the image of one in the input",
     "intervals": "all dates of a patient moved by that patient's offset",
-    "pixels": "pixel bytes are those of the input, or differ in recorded boxes and faces only, which are blank",
+    "pixels": "pixel bytes are those of the input without comments, or differ in recorded boxes and faces only, which"
+    " are blank",
     "type_1": "attributes of type 1 in the IOD, in sequences too, that had a value still have one",
     "residual": "no identifier of a patient in bytes or names",
     "origin": "each file that left comes from one in the input",
@@ -280,7 +282,9 @@ def _take_input(path: Path, found: _Inputs, harvest: Harvest, keyring: Keyring) 
             tree = instance.tree
             harvest.add_tree(tree)
             check_pixels(tree, instance.pixels, syntax=instance.syntax)
-            digest = pixel_sha256(source, trim(tree, instance.pixels))
+            elements = trim(tree, instance.pixels)
+            words = words_beside(source, tree, elements, syntax=instance.syntax)
+            digest = pixel_sha256(source, elements, blanks=words)
             uids = set(_uids_in(tree))
             with contextlib.suppress(
                 Quarantined

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from enclave.deid.codestreams import Blank, written_over
 from enclave.deid.reasons import Quarantined
 from enclave.deid.source import Source
 from enclave.deid.tree import Node, number_at, text_at
@@ -104,11 +105,14 @@ def _native_bits(tree: Node) -> int:
     return bits
 
 
-def pixel_sha256(source: Source, elements: tuple[PixelElement, ...]) -> str:
-    """SHA-256 over the pixel bytes as they stand in the file, even in length (PS3.5 7.1.1); empty without any."""
+def pixel_sha256(source: Source, elements: tuple[PixelElement, ...], *, blanks: tuple[Blank, ...] = ()) -> str:
+    """SHA-256 over the pixel bytes as they stand in the file, even in length (PS3.5 7.1.1); empty without any.
+
+    ``blanks`` are taken for filled.
+    """
     digest = hashlib.sha256()
     for element in elements:
-        for piece in source.pieces(element.start, element.end):
+        for piece in written_over(source.pieces(element.start, element.end), start=element.start, blanks=blanks):
             digest.update(piece)
         digest.update(b"\0" * (element.size % 2))
     return digest.hexdigest() if elements else ""

@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "pixel_text_disagreement": "A second method sees text in the image where the first sees none.",
     "pixels_undecodable": "No decoder takes the pixel data, so nobody can look for burned-in text.",
     "pixels_irregular": "The header does not say how the pixel data are to be read, or says two things.",
+    "code_stream": "A compressed image breaks the rules of its standard, so that words in it cannot be told from it.",
     "pixels_too_large": "A frame is larger than can be looked at.",
     "recognizable_features": "The image may show a face.",
     "residual_identifier": "An identifier of the patient was still in the bytes after cleaning.",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from enclave.deid import pixels
+from enclave.deid.codestreams import Blank
+from enclave.deid.comments import WRITTEN_OVER, words_beside
 from enclave.deid.faces.image_facts import ImageFacts, image_facts, may_matter
 from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, FaceOrder
 from enclave.deid.harvest import Harvest, patient_key
@@ -99,6 +101,18 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Change:
+    """What becomes of pixel data: boxes blank in native ones, or words written over in compressed ones, or nothing.
+
+    ``spared``: the network was spared because all images of the device look the same.
+    """
+
+    redaction: Redaction | None = None
+    spared: bool = False
+    words: tuple[Blank, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What the first pass saw of a file: its state, and its SOP instance UID, by which files may collide.
 
@@ -152,7 +166,8 @@ class Worker:
         cleaner = self._cleaner(patient_key(tree))
         with _timed(outcome, "pixels"):
             instance, faceless = _without_face(instance, order)
-            redaction, spared = self._redaction(outcome, instance, elements, cleaner)
+            change = self._change(outcome, instance, elements, cleaner)
+            redaction = change.redaction
         with _timed(outcome, "clean"):
             cleaned, trace = cleaner.clean(tree)
             cleaned.update(self._declared)
@@ -161,13 +176,8 @@ class Worker:
             if faceless:
                 _declare_faceless(cleaned)
             outcome.path = _target(cleaned, cleaner.pseudonym)
-        _note_pixels(trace, elements, redaction, order if outcome.has_pixels else None)
-        if spared:
-            trace.redactions.append((f"{elements[0].tag:08x}", SPARED))
-        if elements != instance.pixels:
-            trace.redactions.append((f"{PIXEL_TAGS[0]:08x}", "bytes behind the image"))
-        trace.letters += "X" * len(instance.unread)
-        trace.redactions += [(f"{tag:08x}", "private value too long to be read") for tag, _ in instance.unread]
+        _note_pixels(trace, elements, change, order if outcome.has_pixels else None)
+        _note_left_out(trace, instance, elements)
         outcome.actions, outcome.redactions = dict(trace.actions), trace.redactions
         with _timed(outcome, "encode"):
             if redaction is not None:
@@ -177,7 +187,7 @@ class Worker:
             if cleaner.residual_in(foreign_bytes(encoded.head + encoded.tail)):
                 raise Quarantined("residual_identifier")
         with _timed(outcome, "write"):
-            self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner, redaction=redaction)
+            self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner, change=change)
         if faceless:  # what was copied is not what stands in the file
             outcome.input_sha256 = digest_of(instance.source.file_pieces())
 
@@ -206,6 +216,15 @@ class Worker:
         except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
             return None
         return Layout(index, device_of(instance.tree), fingerprint, looked.boxes) if state == fingerprint else None
+
+    def _change(
+        self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
+    ) -> _Change:
+        redaction, spared = self._redaction(outcome, instance, elements, cleaner)
+        if redaction is not None:
+            return _Change(redaction, spared)
+        words = words_beside(instance.source, instance.tree, elements, syntax=instance.syntax)
+        return _Change(None, spared, words)
 
     def _redaction(
         self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
@@ -237,7 +256,7 @@ class Worker:
         *,
         elements: tuple[PixelElement, ...],
         cleaner: InstanceCleaner,
-        redaction: Redaction | None,
+        change: _Change,
     ) -> None:
         name = f"{outcome.index:06d}-{secrets.token_hex(4)}.part"
         part = self._plan.staging / name
@@ -245,7 +264,13 @@ class Worker:
         try:
             with part.open("xb") as file:
                 written = write_instance(
-                    file, instance.source, encoded, elements=elements, found=found, redaction=redaction
+                    file,
+                    instance.source,
+                    encoded,
+                    elements=elements,
+                    found=found,
+                    redaction=change.redaction,
+                    blanks=change.words,
                 )
         except BaseException:
             part.unlink(missing_ok=True)
@@ -339,11 +364,12 @@ def _declare_faceless(cleaned: Node) -> None:
     cleaned[0x00280302] = ("CS", "NO")
 
 
-def _note_pixels(
-    trace: Trace, elements: tuple[PixelElement, ...], redaction: Redaction | None, order: FaceOrder | None
-) -> None:
+def _note_pixels(trace: Trace, elements: tuple[PixelElement, ...], change: _Change, order: FaceOrder | None) -> None:
     faceless = order is not None and bool(order.planes)
-    trace.letters += ("C" if redaction or faceless else "K") * len(elements)
+    redaction, words = change.redaction, change.words
+    trace.letters += ("C" if redaction or faceless or words else "K") * len(elements)
+    reasons = {SPARED: change.spared, WRITTEN_OVER: bool(words)}
+    trace.redactions += [(f"{elements[0].tag:08x}", reason) for reason, holds in reasons.items() if holds]
     for box in redaction.boxes if redaction else ():
         place = ",".join(str(edge) for edge in box)
         trace.redactions.append((f"{elements[0].tag:08x}[{place}]", BURNED_IN))
@@ -351,6 +377,13 @@ def _note_pixels(
         trace.redactions.append((f"{elements[0].tag:08x}{{{order.place}}}", ALL_BUT_BRAIN if order.stripped else FACE))
     elif order is not None and order.is_unrecognisable_head:
         trace.redactions.append((f"{elements[0].tag:08x}", NOT_RECOGNISABLE))
+
+
+def _note_left_out(trace: Trace, instance: Instance, elements: tuple[PixelElement, ...]) -> None:
+    if elements != instance.pixels:
+        trace.redactions.append((f"{PIXEL_TAGS[0]:08x}", "bytes behind the image"))
+    trace.letters += "X" * len(instance.unread)
+    trace.redactions += [(f"{tag:08x}", "private value too long to be read") for tag, _ in instance.unread]
 
 
 def _code(value: str) -> Node:

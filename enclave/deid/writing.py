@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from pydicom.uid import UID
 
+from enclave.deid.codestreams import Blank, written_over
 from enclave.deid.encoding import encode_node
 from enclave.deid.pixel_data import DELIMITER, PIXEL_TAGS, PixelElement, element_header
 from enclave.deid.reading import Instance
@@ -69,10 +70,12 @@ def write_instance(
     elements: tuple[PixelElement, ...],
     found: Search,
     redaction: Redaction | None = None,
+    blanks: tuple[Blank, ...] = (),
 ) -> Written:
     """Writes the file in one pass over its source, in bounded memory; ``elements`` are its pixel data.
 
-    With ``redaction`` its pixels are written in the place of the one element. ``found`` looks for identifiers in
+    With ``redaction`` its pixels are written in the place of the one element, else ``blanks`` over the words beside
+    compressed pixels. ``found`` looks for identifiers in
     compressed pixel data, which may hold text beside the image; a hit raises ``Quarantined``. Native ones are not
     searched.
     """
@@ -85,10 +88,7 @@ def write_instance(
         element = redaction.element if redaction else original
         target.write(element_header(element, syntax=encoded.syntax, bits=encoded.bits))
         _update(read, source.pieces(at, original.start))
-        pieces = _hashed(source.pieces(original.start, original.end), read)
-        if redaction:
-            _exhaust(pieces)
-            pieces = redaction.pieces()
+        pieces = _value(_hashed(source.pieces(original.start, original.end), read), original, redaction, blanks)
         for piece in _searched(pieces, found) if element.encapsulated else pieces:
             pixels.update(piece)
             target.write(piece)
@@ -101,6 +101,16 @@ def write_instance(
     target.end()
     digest = digest_of(source.file_pieces()) if source.deflated else read.hexdigest()
     return Written(digest, target.sha256, pixels.hexdigest() if elements else "")
+
+
+def _value(
+    pieces: Iterator[memoryview], element: PixelElement, redaction: Redaction | None, blanks: tuple[Blank, ...]
+) -> Iterator[memoryview]:
+    """The pixel bytes that are written; all of those in the source have been read then."""
+    if redaction is None:
+        return written_over(pieces, start=element.start, blanks=blanks)
+    _exhaust(pieces)
+    return redaction.pieces()
 
 
 def header_bytes(instance: Instance) -> bytes:

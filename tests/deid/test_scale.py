@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,11 +13,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    MPEG4HP41,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -28,6 +31,7 @@ from pydicom.uid import (
 
 from enclave.deid import source as source_module
 from enclave.deid.check import check_output
+from enclave.deid.comments import WRITTEN_OVER
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.quiet import quiet_parsing
 from enclave.deid.reading import read_instance
@@ -105,7 +109,7 @@ def test_native_pixel_bytes_are_copied_exactly(syntax: UID, rows: int, way: str,
     assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=HEADERS)["ok"]
 
 
-@pytest.mark.parametrize("syntax", [JPEGLSLossless, RLELossless], ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", [MPEG4HP41, RLELossless], ids=lambda uid: uid.name)
 @pytest.mark.parametrize("table", [True, False], ids=["offsets", "no offsets"])
 def test_compressed_pixel_bytes_are_copied_exactly(
     syntax: UID, table: bool, way: str, keyring: Any, tmp_path: Path
@@ -124,7 +128,7 @@ def test_compressed_pixel_bytes_are_copied_exactly(
 
 def test_a_name_inside_of_compressed_pixel_data_holds_the_file_back(way: str, keyring: Any, tmp_path: Path) -> None:
     frame = bytes(50) + b"\xff\xfe\x00\x10" + NAME.encode() + bytes(400)
-    job = run(tmp_path, encoded(image(JPEGLSLossless, pixels=encapsulate([frame]))), keyring)
+    job = run(tmp_path, encoded(image(RLELossless, pixels=encapsulate([frame]))), keyring)
     assert job.report["reasons"] == {"residual_identifier": 1}
     assert NAME.encode() not in b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -180,7 +184,7 @@ def test_pixel_bytes_of_all_real_files_are_copied_exactly(
     monkeypatch.setattr(source_module, "SMALL_BYTES", 4096)
     job = run_job(JobSpec(inputs=[real_files], output=tmp_path / "out", recipe=HEADERS, keyring=keyring))
     by_hash = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in real_files.rglob("*") if p.is_file()}
-    syntaxes = set()
+    syntaxes, cleaned = set(), 0
     for done in job.outcomes:
         if not done.has_pixels or not done.path:
             continue
@@ -188,9 +192,18 @@ def test_pixel_bytes_of_all_real_files_are_copied_exactly(
             old = pydicom.dcmread(by_hash[done.input_sha256], force=True)
             new = pydicom.dcmread(tmp_path / "out" / done.path)
             tag = next(tag for tag in (0x7FE00010, 0x7FE00008, 0x7FE00009) if tag in old)
-            assert new[tag].value == old[tag].value + b"\0" * (len(old[tag].value) % 2)
+            if any(reason == WRITTEN_OVER for _, reason in done.redactions):
+                assert len(new[tag].value) == len(old[tag].value)
+                with contextlib.suppress(RuntimeError):  # of the original: nobody decodes twelve bits
+                    original = old.pixel_array
+                    assert np.array_equal(new.pixel_array, original)
+                    cleaned += 1
+            else:
+                assert new[tag].value == old[tag].value + b"\0" * (len(old[tag].value) % 2)
             syntaxes.add(str(new.file_meta.TransferSyntaxUID))
     assert len(syntaxes) >= 10
+    assert cleaned >= 8
+    assert "code_stream" not in job.report["reasons"]
 
 
 def sparse_native(path: Path, *, frames: int) -> int:

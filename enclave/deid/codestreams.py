@@ -1,0 +1,267 @@
+"""Where a JPEG, JPEG-LS or JPEG 2000 code stream holds words instead of an image: comments, application data, boxes.
+
+Only places are given, and what to write over them: nothing moves, so that lengths, offsets and all coded samples stay.
+A stream that does not keep the rules of its standard (ISO/IEC 10918-1 annex B, 14495-1 annex C, 15444-1 annexes A and
+I) raises ``StreamError``, whatever its bytes are. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF})  # DHT DAC DQT DNL DRI DHP EXP
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_LS_FRAME, _LS_PARAMETERS = 0xF7, 0xF8
+_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+# A scan ends at a marker: in JPEG what is neither a stuffed zero nor a restart, in JPEG-LS one with the top bit.
+_SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_LS_SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+# What a decoder takes the meaning of colours from, by marker: how it begins, and how many of its bytes say it.
+_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+_LS_COLOURS = {0xE8: (b"mrfx", 5)}
+
+_SOC, _SIZ, _SOT, _SOD, _EOC, _J2K_COM = 0xFF4F, 0xFF51, 0xFF90, 0xFF93, 0xFFD9, 0xFF64
+_J2K_SEGMENTS = frozenset(
+    {0xFF50, _SIZ, 0xFF52, 0xFF53, 0xFF55, 0xFF57, 0xFF58, 0xFF59, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61,
+     0xFF63, *range(0xFF70, 0xFF7A)}
+)  # fmt: skip
+_JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
+_JP2_KEPT = frozenset({b"jP  ", b"ftyp"})
+_JP2_HEADER = frozenset({b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res "})
+_MAX_SEGMENTS = 1 << 16
+
+
+class StreamError(Exception):
+    """The bytes are no code stream of their kind."""
+
+
+class Family(Enum):
+    """The standards whose streams are read here."""
+
+    JPEG = "jpeg"
+    JPEG_LS = "jpeg-ls"
+    JPEG_2000 = "jpeg-2000"
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """Bytes ``start`` to ``end`` of a stream are words; ``fill`` is the byte to write over each."""
+
+    start: int
+    end: int
+    fill: int = 0
+
+
+def words_in(stream: bytes, *, family: Family) -> tuple[Blank, ...]:
+    """The places of all that is no image in the code stream of one frame, in order, and not blank yet.
+
+    What stands behind the end of the stream counts, too. Raises ``StreamError`` and nothing else.
+    """
+    try:
+        found = _jpeg_2000(stream) if family is Family.JPEG_2000 else _Jpeg(stream, ls=family is Family.JPEG_LS).read()
+    except (struct.error, IndexError):
+        raise StreamError from None
+    return tuple(one for one in found if stream[one.start : one.end].strip(bytes([one.fill])))
+
+
+def written_over(pieces: Iterable[memoryview], *, start: int, blanks: tuple[Blank, ...]) -> Iterator[memoryview]:
+    """The pieces of a value that begins at ``start``, with ``blanks``, which are in order, filled."""
+    at = 0
+    for piece in pieces:
+        end = start + len(piece)
+        changed: bytearray | None = None
+        while at < len(blanks) and blanks[at].start < end:
+            blank = blanks[at]
+            changed = bytearray(piece) if changed is None else changed
+            first, last = max(blank.start, start) - start, min(blank.end, end) - start
+            changed[first:last] = bytes([blank.fill]) * (last - first)
+            if blank.end > end:
+                break  # it goes on in the next piece
+            at += 1
+        yield piece if changed is None else memoryview(changed)
+        start = end
+
+
+class _Jpeg:
+    """The segments of one JPEG or JPEG-LS stream."""
+
+    def __init__(self, stream: bytes, *, ls: bool) -> None:
+        self._stream = stream
+        self._ls = ls
+        self._scan_end = _LS_SCAN_END if ls else _SCAN_END
+        self._colours = {**_COLOURS, **(_LS_COLOURS if ls else {})}
+        self._found: list[Blank] = []
+        self._frames = self._scans = 0
+
+    def read(self) -> list[Blank]:
+        """What is no image, in one pass."""
+        if self._stream[:2] != b"\xff\xd8":
+            raise StreamError
+        at = 2
+        for _ in range(_MAX_SEGMENTS):
+            marker, at = self._marker(at)
+            if marker == _EOI:
+                return self._ended(at)
+            length = int.from_bytes(self._stream[at : at + 2], "big")
+            end = at + length
+            if length < 2 or end > len(self._stream):
+                raise StreamError
+            self._segment(marker, at + 2, end)
+            at = self._after_scan(end) if marker == _SOS else end
+        raise StreamError
+
+    def _marker(self, at: int) -> tuple[int, int]:
+        """The marker at ``at``, with any number of fill bytes before it (B.1.1.2), and where its segment begins."""
+        if self._stream[at] != 0xFF:
+            raise StreamError
+        while self._stream[at] == 0xFF:
+            at += 1
+        return self._stream[at], at + 1
+
+    def _segment(self, marker: int, start: int, end: int) -> None:
+        body = self._stream[start:end]
+        if marker == _COM:
+            self._found.append(Blank(start, end, 0x20))
+        elif 0xE0 <= marker <= 0xEF:
+            sign, size = self._colours.get(marker, (b"", 0))
+            known = bool(sign) and body.startswith(sign) and len(body) >= size
+            self._found.append(Blank(start + size if known else start, end))
+        elif marker in _FRAMES or (self._ls and marker == _LS_FRAME):
+            self._frames += 1
+            _check(len(body) >= 6 and len(body) == 6 + 3 * body[5])
+        elif marker == _SOS:
+            self._scans += 1
+            _check(bool(body) and len(body) == 4 + 2 * body[0] and self._frames > 0)
+        elif marker in _TABLES:
+            _check_table(marker, body)
+        else:
+            _check(self._ls and marker == _LS_PARAMETERS)
+
+    def _after_scan(self, at: int) -> int:
+        found = self._scan_end.search(self._stream, at)
+        if found is None:
+            raise StreamError
+        return found.start()
+
+    def _ended(self, at: int) -> list[Blank]:
+        _check(self._scans > 0)
+        return [*self._found, *_behind(self._stream, at, start=b"\xff\xd8\xff")]
+
+
+def _check_table(marker: int, body: bytes) -> None:
+    """The length of a table follows from what is in it: nothing can hide behind."""
+    if marker == 0xC4:  # DHT, B.2.4.2: a class, sixteen counts, so many values
+        while body:
+            _check(len(body) >= 17)
+            size = 17 + sum(body[1:17])
+            _check(len(body) >= size)
+            body = body[size:]
+    elif marker == 0xDB:  # DQT, B.2.4.1: 64 numbers of one or two bytes
+        while body:
+            size = 129 if body[0] >> 4 else 65
+            _check(len(body) >= size)
+            body = body[size:]
+    elif marker == 0xDE:
+        _check(len(body) >= 6 and len(body) == 6 + 3 * body[5])
+    elif marker == 0xCC:
+        _check(len(body) % 2 == 0)
+    else:
+        _check(len(body) == {0xDC: 2, 0xDD: 2, 0xDF: 1}[marker])
+
+
+def _jpeg_2000(stream: bytes) -> list[Blank]:
+    """A bare code stream, or one in the boxes of a JP2 file."""
+    if not stream.startswith(_JP2_START):
+        return _codestream(stream, 0, len(stream))
+    found: list[Blank] = []
+    images = 0
+    for kind, start, end in _boxes(stream, 0, len(stream)):
+        if kind == b"jp2c":
+            images += 1
+            found += _codestream(stream, start, end)
+        elif kind == b"jp2h":
+            found += [Blank(*place) for inner, *place in _boxes(stream, start, end) if inner not in _JP2_HEADER]
+        elif kind not in _JP2_KEPT:
+            found.append(Blank(start, end))
+    _check(images == 1)
+    return found
+
+
+def _boxes(stream: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
+    """Kind, start and end of what is in each box (annex I.4)."""
+    found: list[tuple[bytes, int, int]] = []
+    while at < end:
+        if end - at < 8 and end == len(stream) and not stream[at:].strip(b"\0"):
+            break  # the zero that makes a fragment even
+        length, kind = struct.unpack_from(">L4s", stream, at)
+        start = at + 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", stream, start)
+            start += 8
+        stop = at + length if length else end
+        _check(start <= stop <= end and len(found) < _MAX_SEGMENTS)
+        found.append((kind, start, stop))
+        at = stop
+    return found
+
+
+def _codestream(stream: bytes, at: int, end: int) -> list[Blank]:
+    found: list[Blank] = []
+    _check(stream[at : at + 4] == b"\xff\x4f\xff\x51")
+    at = _headers(stream, at + 2, end, until=_SOT, found=found)
+    for _ in range(_MAX_SEGMENTS):
+        marker = _word(stream, at, end)
+        if marker == _EOC:
+            return [*found, *_behind(stream[:end], at + 2, start=b"\xff\x4f\xff\x51")]
+        _check(marker == _SOT and at + 12 <= end and _word(stream, at + 2, end) == 10)
+        (size,) = struct.unpack_from(">L", stream, at + 6)
+        stop = at + size if size else _last(stream, end)
+        data = _headers(stream, at + 12, stop, until=_SOD, found=found)
+        _check(data + 2 <= stop <= end)
+        at = stop
+    raise StreamError
+
+
+def _headers(stream: bytes, at: int, end: int, *, until: int, found: list[Blank]) -> int:
+    """Goes over marker segments up to the marker ``until``, and returns where that stands."""
+    for _ in range(_MAX_SEGMENTS):
+        marker = _word(stream, at, end)
+        if marker == until:
+            return at
+        length = _word(stream, at + 2, end)
+        _check(length >= 2 and at + 2 + length <= end)
+        if marker == _J2K_COM:  # A.9.2: its registration says whether the rest is text
+            _check(length >= 4)
+            is_text = _word(stream, at + 4, end) == 1
+            found.append(Blank(at + 6, at + 2 + length, 0x20 if is_text else 0))
+        else:
+            _check(marker in _J2K_SEGMENTS)
+        at += 2 + length
+    raise StreamError
+
+
+def _word(stream: bytes, at: int, end: int) -> int:
+    _check(at + 2 <= end)
+    return stream[at] << 8 | stream[at + 1]
+
+
+def _last(stream: bytes, end: int) -> int:
+    """Where the end marker stands when the last tile-part does not say how long it is (A.4.2)."""
+    whole = len(stream[:end].rstrip(b"\0"))
+    _check(stream[whole - 2 : whole] == b"\xff\xd9")
+    return whole - 2
+
+
+def _behind(stream: bytes, at: int, *, start: bytes) -> list[Blank]:
+    """What stands behind the end of a stream; another stream there is an image that nobody declared."""
+    _check(start not in stream[at:])
+    return [Blank(at, len(stream))]
+
+
+def _check(right: bool) -> None:  # noqa: FBT001 - a statement about the bytes at hand
+    if not right:
+        raise StreamError

@@ -1,0 +1,365 @@
+"""Comments and application data of compressed pixels leave blank; samples, fragments and offsets are as they were."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gdcm
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pyarrow import parquet
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.pixels import set_pixel_data
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+)
+
+from enclave.deid import source as source_module
+from enclave.deid.check import check_output
+from enclave.deid.codestreams import Blank, Family, StreamError, words_in, written_over
+from enclave.deid.comments import WRITTEN_OVER
+from enclave.deid.job import JobSpec, run_job
+from enclave.deid.keyring import Keyring
+from enclave.deid.recipe import build_recipe
+
+HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors"]})
+SIZE = 64
+PATIENT, STRANGER = "Zanaryquist^Ida", b"seen by Oswinthal Brekkeby"  # no attribute names the second
+SECRET = PATIENT.encode() + b"; " + STRANGER
+Array = np.ndarray[Any, Any]
+
+
+def picture() -> Array:
+    axis = np.linspace(0, 9, SIZE)
+    return ((np.sin(axis)[:, None] * np.cos(axis)[None, :] + 1) * 120).astype(np.uint8)
+
+
+def native() -> Dataset:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7.2")
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    ds.PatientID, ds.PatientName, ds.Modality = "M-4711-22", PATIENT, "OT"
+    set_pixel_data(ds, picture(), "MONOCHROME2", 8)
+    return ds
+
+
+def baseline() -> tuple[UID, bytes]:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "jpeg", quality=85)
+    return JPEGBaseline8Bit, buffer.getvalue()
+
+
+def lossless() -> tuple[UID, bytes]:
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, native(), enforce_file_format=True)
+    return JPEGLosslessSV1, transcoded(buffer.getvalue())
+
+
+def transcoded(data: bytes) -> bytes:
+    """The code stream that GDCM makes; it reads and writes files only."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before", Path(folder) / "after"
+        before.write_bytes(data)
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(before))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(after))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return next(generate_frames(pydicom.dcmread(after).PixelData, number_of_frames=1))
+
+
+def compressed(syntax: UID) -> tuple[UID, bytes]:
+    ds = native()
+    ds.compress(syntax, generate_instance_uid=False)
+    return syntax, next(generate_frames(ds.PixelData, number_of_frames=1))
+
+
+def jpeg_ls() -> tuple[UID, bytes]:
+    return compressed(JPEGLSLossless)
+
+
+def jpeg_2000() -> tuple[UID, bytes]:
+    return compressed(JPEG2000Lossless)
+
+
+KINDS: tuple[Callable[[], tuple[UID, bytes]], ...] = (baseline, lossless, jpeg_ls, jpeg_2000)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def with_words(stream: bytes, words: bytes = SECRET, *, behind: bool = True) -> bytes:
+    """The stream with ``words`` wherever one of its kind can hold them, ``behind`` its end too."""
+    if stream.startswith(b"\xff\x4f"):
+        size = 4 + int.from_bytes(stream[4:6], "big")
+        tile = stream.index(b"\xff\x90\x00\x0a")
+        comment = segment(0x64, b"\0\1" + words)
+        head = bytearray(stream[tile : tile + 12])
+        if length := int.from_bytes(head[6:10], "big"):
+            head[6:10] = struct.pack(">L", length + len(comment))
+        made = stream[:size] + segment(0x64, b"\0\0" + words) + stream[size:tile] + bytes(head) + comment
+        made += stream[tile + 12 :]
+    else:
+        more = segment(0xFE, words) + segment(0xE1, b"Exif\0\0" + words) + segment(0xE0, b"JFXX\0\x10" + words)
+        made = stream[:2] + segment(0xFE, words) + stream[2:]
+        at = made.index(b"\xff\xda")
+        made = made[:at] + more + b"\xff" + made[at:]
+    made = made.rstrip(b"\0") + (words if behind else b"")
+    return made + b"\0" * (len(made) % 2)
+
+
+def holding(syntax: UID, value: bytes, *, frames: int = 1) -> Dataset:
+    ds = native()
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.NumberOfFrames = frames
+    ds.PixelData = value
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
+def run(folder: Path, ds: Dataset, keyring: Keyring) -> Any:
+    (folder / "in").mkdir()
+    pydicom.dcmwrite(folder / "in" / "a.dcm", ds, enforce_file_format=True)
+    return run_job(JobSpec(inputs=[folder / "in"], output=folder / "out", recipe=HEADERS, keyring=keyring))
+
+
+def only(folder: Path) -> pydicom.FileDataset:
+    (path,) = (folder / "out").rglob("*.dcm")
+    return pydicom.dcmread(path)
+
+
+@pytest.fixture(params=["whole", "in pieces"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of reading a file, on small ones."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(source_module, "SMALL_BYTES", 64)
+        monkeypatch.setattr(source_module, "PIECE_BYTES", 37)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_words_in_a_code_stream_leave_blank_and_no_sample_changes(
+    kind: Callable[[], tuple[UID, bytes]], way: str, keyring: Keyring, tmp_path: Path
+) -> None:
+    syntax, stream = kind()
+    original = np.asarray(holding(syntax, encapsulate([stream])).pixel_array)
+    job = run(tmp_path, holding(syntax, encapsulate([with_words(stream)])), keyring)
+    assert job.report["reasons"] == {}
+    assert job.report["redactions"][WRITTEN_OVER] == 1
+    clean = only(tmp_path)
+    data = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"Oswinthal" not in data
+    assert b"Zanaryquist" not in data
+    assert clean.file_meta.TransferSyntaxUID == syntax
+    assert len(clean.PixelData) == len(encapsulate([with_words(stream)]))
+    assert np.array_equal(clean.pixel_array, original)
+    (row,) = parquet.read_table(tmp_path / "out" / "provenance.parquet").to_pylist()
+    assert {"tag": "7fe00010", "reason": WRITTEN_OVER} in json.loads(row["redactions"])
+    assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=HEADERS)["ok"]
+
+
+# With an extended table every frame is one fragment (PS3.3 C.7.6.3.1.8).
+@pytest.mark.parametrize(
+    ("table", "fragments"), [("basic", 1), ("basic", 3), ("extended", 1), ("none", 1), ("none", 3)]
+)
+def test_fragments_and_offset_tables_stay_valid(
+    table: str, fragments: int, way: str, keyring: Keyring, tmp_path: Path
+) -> None:
+    syntax, stream = jpeg_ls()
+    # Without a table pydicom looks for the end of a frame in the last bytes of a fragment.
+    frames = [with_words(stream, bytes([65 + number]) * 301, behind=table != "none") for number in range(3)]
+    value = encapsulate(frames, fragments_per_frame=fragments, has_bot=table == "basic")
+    ds = holding(syntax, value, frames=3)
+    if table == "extended":
+        ds.PixelData, ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths = encapsulate_extended(frames)
+    before = ds.PixelData
+    assert run(tmp_path, ds, keyring).report["reasons"] == {}
+    clean = only(tmp_path)
+    for number in range(3):
+        assert bytes([65 + number]) * 40 not in clean.PixelData
+    assert len(clean.PixelData) == len(before)
+    assert clean.get("ExtendedOffsetTable") in (
+        None,
+        ds.get("ExtendedOffsetTable"),
+    )  # either is valid, a changed one not
+    assert np.array_equal(clean.pixel_array, np.stack([picture()] * 3))
+    assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=HEADERS)["ok"]
+
+
+def test_a_comment_that_was_not_written_over_does_not_pass_the_check(keyring: Keyring, tmp_path: Path) -> None:
+    syntax, stream = jpeg_ls()
+    run(tmp_path, holding(syntax, encapsulate([with_words(stream, STRANGER)])), keyring)
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    clean = pydicom.dcmread(path)
+    clean.PixelData = encapsulate([with_words(stream, STRANGER)])
+    clean.save_as(path)
+    checked = check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=HEADERS)
+    assert [one["id"] for one in checked["checks"] if not one["ok"]] == ["pixels"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda stream: stream[:40],
+        lambda stream: stream[2:],
+        lambda stream: stream[:2] + segment(0xFE, SECRET)[:-20] + stream[2:],  # its length leads into the image
+        lambda stream: stream[:2] + STRANGER + stream[2:],
+        lambda stream: stream[:2] + segment(0xF0, STRANGER) + stream[2:],
+        lambda stream: stream + stream,  # an image that nobody declared
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_code_stream_that_breaks_its_rules_is_held_back(
+    kind: Callable[[], tuple[UID, bytes]], broken: Callable[[bytes], bytes], keyring: Keyring, tmp_path: Path
+) -> None:
+    syntax, stream = kind()
+    ds = holding(syntax, encapsulate([broken(stream.rstrip(b"\0"))]))
+    assert run(tmp_path, ds, keyring).report["reasons"] == {"code_stream": 1}
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_frames_that_nothing_tells_apart_are_held_back(keyring: Keyring, tmp_path: Path) -> None:
+    syntax, stream = jpeg_ls()
+    value = encapsulate([stream] * 3, fragments_per_frame=2, has_bot=False)
+    assert run(tmp_path, holding(syntax, value, frames=4), keyring).report["reasons"] == {"code_stream": 1}
+
+
+def test_what_says_how_colours_are_meant_stays(keyring: Keyring, tmp_path: Path) -> None:
+    colours = np.stack([picture(), picture().T, 255 - picture()], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, "jpeg", comment=SECRET, exif=b"Exif\0\0" + STRANGER)
+    adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0\1" + STRANGER)
+    stream = buffer.getvalue()[:2] + adobe + buffer.getvalue()[2:]
+    ds = holding(JPEGBaseline8Bit, encapsulate([stream]))
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    original = np.asarray(ds.pixel_array)
+    run(tmp_path, ds, keyring)
+    clean = only(tmp_path)
+    assert np.array_equal(clean.pixel_array, original)
+    assert b"JFIF\0" in clean.PixelData
+    assert b"Adobe\0\x64\0\0\0\0\1" in clean.PixelData
+    assert b"Brekkeby" not in clean.PixelData
+
+
+def test_boxes_around_a_jpeg_2000_image_leave_blank() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "jpeg2000", irreversible=False)
+    file = buffer.getvalue()
+    assert file.startswith(b"\0\0\0\x0cjP  ")
+    more = b"".join(
+        struct.pack(">L4s", 8 + len(STRANGER), kind) + STRANGER for kind in (b"xml ", b"uuid", b"asoc", b"????")
+    )
+    at = file.index(b"jp2c") - 4
+    changed = file[:at] + more + file[at:]
+    clean = filled(changed, words_in(changed, family=Family.JPEG_2000))
+    assert b"Brekkeby" not in clean
+    assert b"xml " in clean
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(clean))), picture())
+
+
+# ── any bytes ───────────────────────────────────────────────────────────────
+
+
+def filled(stream: bytes, blanks: tuple[Blank, ...]) -> bytes:
+    return b"".join(bytes(piece) for piece in written_over([memoryview(stream)], start=0, blanks=blanks))
+
+
+@given(st.binary(max_size=400), st.sampled_from(list(Family)), st.booleans())
+def test_any_bytes_are_a_stream_or_refused(data: bytes, family: Family, begun: bool) -> None:
+    start = b"\xff\x4f\xff\x51" if family is Family.JPEG_2000 else b"\xff\xd8\xff"
+    try:
+        words_in(start + data if begun else data, family=family)
+    except StreamError:
+        return
+
+
+@given(
+    st.sampled_from(KINDS).map(lambda kind: kind.__name__),
+    st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(max_size=6), st.integers(0, 9)), max_size=4),
+)
+def test_damage_to_a_stream_never_moves_a_byte_and_cleaning_twice_changes_nothing(
+    name: str, damages: list[tuple[int, bytes, int]]
+) -> None:
+    family = {"jpeg_ls": Family.JPEG_LS, "jpeg_2000": Family.JPEG_2000}.get(name, Family.JPEG)
+    stream = STREAMS[name]
+    for place, new, gone in damages:
+        at = place % len(stream)
+        stream = stream[:at] + new + stream[at + gone :]
+    try:
+        blanks = words_in(stream, family=family)
+    except StreamError:
+        return
+    clean = filled(stream, blanks)
+    assert len(clean) == len(stream)
+    kept = bytearray(b"\1" * len(stream))
+    for blank in blanks:
+        assert 0 <= blank.start < blank.end <= len(stream)
+        kept[blank.start : blank.end] = bytes(blank.end - blank.start)
+    assert all(clean[at] == stream[at] for at in range(len(stream)) if kept[at])
+    assert words_in(clean, family=family) == ()
+
+
+STREAMS = {kind.__name__: with_words(kind()[1], b"words " * 5) for kind in KINDS}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0xFE, *range(0xE1, 0xF0)]), st.binary(max_size=40)), max_size=5),
+    st.binary(max_size=200),
+    st.binary(max_size=20).filter(lambda behind: b"\xff\xd8\xff" not in behind),
+)
+def test_exactly_the_words_between_the_segments_are_found(
+    words: list[tuple[int, bytes]], scan: bytes, behind: bytes
+) -> None:
+    """A stream put together here, whose image bytes are known."""
+    stream = bytearray(b"\xff\xd8" + segment(0xC0, b"\x08\0\1\0\1\1\1\x11\0"))
+    image = bytearray(b"\1" * len(stream))
+    for marker, body in words:
+        made = segment(marker, body)
+        known = marker == 0xEE and body.startswith(b"Adobe")
+        stream += made
+        image += b"\1" * 4 + (b"\1" if known else b"\0") * len(body)
+    tail = segment(0xDA, b"\1\1\0\0\x3f\0") + scan.replace(b"\xff", b"\xff\0") + b"\xff\xd9"
+    stream += tail + behind
+    image += b"\1" * len(tail) + bytes(len(behind))
+    clean = filled(bytes(stream), words_in(bytes(stream), family=Family.JPEG))
+    for at, is_image in enumerate(image):
+        assert clean[at] == stream[at] if is_image else clean[at] in (0, 0x20)
+
+
+@given(st.binary(max_size=120), st.lists(st.integers(0, 120), max_size=8), st.integers(1, 30))
+def test_pieces_are_written_over_as_the_whole_is(data: bytes, edges: list[int], size: int) -> None:
+    places = sorted({min(edge, len(data)) for edge in edges})
+    blanks = tuple(Blank(7 + one, 7 + other, 0x20) for one, other in zip(places[::2], places[1::2], strict=False))
+    pieces = [memoryview(data)[at : at + size] for at in range(0, len(data), size)]
+    whole = bytearray(data)
+    for blank in blanks:
+        whole[blank.start - 7 : blank.end - 7] = b" " * (blank.end - blank.start)
+    assert b"".join(bytes(piece) for piece in written_over(pieces, start=7, blanks=blanks)) == bytes(whole)
