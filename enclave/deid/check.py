@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import tempfile
 from collections import Counter
@@ -15,11 +16,10 @@ from pydicom.dataset import FileDataset
 
 from enclave.core.errors import NotFoundError
 from enclave.deid import canaries, tables
-from enclave.deid.actions import Action
+from enclave.deid.check_dates import Dates, Moments
 from enclave.deid.check_pixels import differs_as_recorded, recorded_boxes, recorded_faces
-from enclave.deid.check_tables import check_table, new_keys
+from enclave.deid.check_tables import check_table, moved_otherwise, new_keys
 from enclave.deid.comments import words_beside
-from enclave.deid.dates import parse_da
 from enclave.deid.decoding import walk as walk_tree
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.harvest import Cohort, Harvest, patient_key
@@ -28,16 +28,17 @@ from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
 from enclave.deid.pixel_data import check_pixels, pixel_sha256, trim
 from enclave.deid.places import Places
+from enclave.deid.private import is_kept
 from enclave.deid.profile import Profile
 from enclave.deid.pydicom_tree import read_tree
 from enclave.deid.quiet import quiet_parsing, rare_collection
 from enclave.deid.reading import Instance, read_dataset, read_instance
 from enclave.deid.reasons import Quarantined
-from enclave.deid.recipe import Recipe
+from enclave.deid.recipe import Recipe, TableSpec
 from enclave.deid.source import open_source
 from enclave.deid.sweep import Sweeper
 from enclave.deid.table import table_rows, vocabulary
-from enclave.deid.table_files import read_table
+from enclave.deid.table_files import RawTable, read_table
 from enclave.deid.tree import Node, text_at, texts
 from enclave.deid.uids import STANDARD_ROOT
 from enclave.deid.validity import Mandatory, mandatory_values
@@ -45,11 +46,10 @@ from enclave.deid.worker import foreign_bytes, harvest_file
 from enclave.deid.writing import IMPLEMENTATION_UID, header_bytes
 
 REVIEW_SAMPLE = 20
-_DATES = (0x00080020, 0x00080021, 0x00080022, 0x00080023)
 _WHAT = {
     "injectivity": "distinct patients stay distinct",
     "uid_closure": "each UID is the image of one in the input",
-    "intervals": "all dates of a patient moved by that patient's offset",
+    "intervals": "each date of a patient, in sequences and tables too, moved by that patient's offset; times stayed",
     "pixels": "pixel bytes are those of the input without comments, or differ in recorded boxes and faces only, which"
     " are blank",
     "type_1": "attributes of type 1 in the IOD, in sequences too, that had a value still have one",
@@ -70,7 +70,7 @@ class _Origin:
     patient: str
     pixels: str
     path: Path = Path()
-    dates: dict[int, str] = field(default_factory=dict)
+    dates: Moments = ()
     mandatory: Mandatory = _NONE
 
 
@@ -80,6 +80,8 @@ class _Inputs:
     origins: dict[str, list[_Origin]]
     uids: set[str]
     places: Places
+    dates: Dates
+    tables: dict[str, Path] = field(default_factory=dict)
     shapes: dict[bytes, Mandatory] = field(default_factory=dict)
 
     def shared(self, found: Mandatory) -> Mandatory:
@@ -178,7 +180,7 @@ class _Checker:
             return
         if not matching:
             self._findings["pixels"] += 1
-        self._findings += self._compared(dataset, matching or origins)
+        self._findings += self._compared(dataset, instance.tree, matching or origins)
         self._check_uids(dataset)
         self._left.add(hash(sop))
         sweeper = self._sweepers.get(str(dataset.PatientID))
@@ -197,36 +199,46 @@ class _Checker:
         if spec is None:
             self._findings["origin"] += 1
             return
-        cells = check_table(path, spec=spec, sweepers=self._sweepers, keys=self._keys, findings=self._findings)
+        table = read_table(path)
+        self._findings["intervals"] += self._rows_moved_otherwise(table, spec)
+        cells = check_table(table, spec=spec, sweepers=self._sweepers, keys=self._keys, findings=self._findings)
         self._texts += [f"{relative}#{cell}" for cell in cells]
+
+    def _rows_moved_otherwise(self, table: RawTable, spec: TableSpec) -> int:
+        if "retain_modified_dates" not in self._recipe.options or not spec.of_role("date"):
+            return 0
+        origin = self._inputs.tables.get(table.name)
+        if origin is None:
+            self._findings["origin"] += 1
+            return 0
+        before = read_table(origin)
+        patients = tables.row_patients(before, spec=spec, links=self._inputs.cohort.links)
+        times = self._recipe.dates.times
+        return moved_otherwise(before, table, spec=spec, patients=patients, days=self._days, times=times)
+
+    def _days(self, patient: str) -> int:
+        return self._keyring.offset_days(patient, max_shift_days=self._recipe.dates.max_shift_days)
 
     def _check_name(self, relative: str) -> None:
         if any(sweeper.found_in_bytes(relative.encode()) for sweeper in self._sweepers.values()):
             self._findings["residual"] += 1
 
-    def _compared(self, dataset: FileDataset, origins: list[_Origin]) -> Counter[str]:
+    def _compared(self, dataset: FileDataset, tree: Node, origins: list[_Origin]) -> Counter[str]:
         """What differs from the origin; of several with one SOP instance UID only one left, the one that fits best."""
         name = str(dataset.PatientID)
         own = [origin for origin in origins if self._keyring.patient_id(origin.patient) == name] or origins
         found = [
-            Counter(intervals=self._moved_otherwise(dataset, origin), type_1=self._emptied(dataset, origin))
+            Counter(intervals=self._moved_otherwise(tree, origin), type_1=self._emptied(dataset, origin))
             for origin in own
         ]
         return min(found, key=Counter.total)
 
-    def _moved_otherwise(self, dataset: FileDataset, origin: _Origin) -> int:
-        """How many dates did not move by the offset of the patient."""
+    def _moved_otherwise(self, tree: Node, origin: _Origin) -> int:
+        """How many dates, at any depth, did not move by the offset of the patient."""
         if "retain_modified_dates" not in self._recipe.options:
             return 0
-        days = self._keyring.offset_days(origin.patient, max_shift_days=self._recipe.dates.max_shift_days)
-        wrong, place = 0, self._inputs.places.top(str(dataset.SOPClassUID))
-        for tag, before in origin.dates.items():
-            if place[tag, "DA"].action is not Action.CLEAN:
-                continue  # the purpose does not need it
-            old = parse_da(before)
-            new = parse_da(str(dataset[tag].value or "")) if tag in dataset else None
-            wrong += bool(old and (new is None or (new - old).days != days))
-        return wrong
+        dates = self._inputs.dates
+        return dates.wrong(origin.dates, dates.of(tree), days=self._days(origin.patient))
 
     def _emptied(self, dataset: FileDataset, origin: _Origin) -> int:
         """What the input had filled must not have become empty; what it lacked is not ours to invent."""
@@ -257,7 +269,8 @@ def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe, plant
     profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
     harvest = Harvest(vocabulary(), retained=profile.retained)
     places = Places(profile)
-    found = _Inputs(Cohort({}), {}, set(), places)
+    dates = Dates(places, functools.partial(is_kept, kept=recipe.kept_private()), recipe.dates.times)
+    found = _Inputs(Cohort({}), {}, set(), places, dates)
     entries = list_inputs(against)
     known, _ = table_entries(entries, recipe=recipe)
     with quiet_parsing():
@@ -269,6 +282,7 @@ def _read_inputs(against: list[Path], *, keyring: Keyring, recipe: Recipe, plant
             raw = read_table(entry.path)
             tables.check_columns(raw, spec=recipe.tables[raw.name])
             tables.harvest_table(raw, spec=recipe.tables[raw.name], harvest=harvest)
+            found.tables[raw.name] = entry.path
     for path in planted.files:
         harvest_file(harvest, path, evidence=False)
     found.cohort = harvest.finish()
@@ -291,7 +305,7 @@ def _take_input(path: Path, found: _Inputs, harvest: Harvest, keyring: Keyring) 
             ):  # another reader may read a broken file in another way, or not at all
                 uids |= set(_uids_of(read_dataset(source)))
         origin = _Origin(patient_key(tree), digest, path)
-        origin.dates = {tag: text_at(tree, tag) for tag in _DATES if tag in tree}
+        origin.dates = found.dates.of(tree)
         origin.mandatory = found.shared(mandatory_values(tree, places=found.places))
         sop = text_at(tree, _SOP_INSTANCE)
     except Exception:  # noqa: BLE001 - hostile bytes raise anything; such a file was held back by the job, too

@@ -22,6 +22,7 @@ from enclave.deid.long_text import LongText, check_detectors, is_long
 from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.places import Place, Places
+from enclave.deid.private import is_kept
 from enclave.deid.profile import Profile
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recipe import Recipe
@@ -31,7 +32,6 @@ from enclave.deid.table import (
     PrivateElement,
     coded_terms,
     defined_terms,
-    safe_private,
     stems,
     table_rows,
     technical_words,
@@ -95,15 +95,13 @@ def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
         check_detectors()
     if "clean_pixel_data" in profile.options:
         check_models(model_folder())
-    keeps_safe = "retain_safe_private" in profile.options and profile.minimum is None  # a minimum lists what it needs
-    safe = safe_private() if keeps_safe else frozenset()
     return Tools(
         profile=profile,
         places=Places(profile),
         keyring=keyring,
         cohort=cohort,
         vocabulary=vocabulary(),
-        private=safe | recipe.allowed_private(),
+        private=recipe.kept_private(),
         max_shift_days=recipe.dates.max_shift_days,
         times=recipe.dates.times,
         detectors=recipe.long_text == "detectors",
@@ -255,7 +253,7 @@ class InstanceCleaner:
         if 0x10 <= tag & 0xFFFF < 0x100:
             return field  # creators: judged after their blocks
         vr = field[0]
-        if not self._may_keep_private(node, tag) or vr in _PRIVATE_NEVER or vr in BINARY_VRS:
+        if not is_kept(node, tag, self._tools.private) or vr in _PRIVATE_NEVER or vr in BINARY_VRS:
             return self._drop(tag, why="")
         self._count(Action.CLEAN)
         if vr in TEXT_VRS:
@@ -267,14 +265,6 @@ class InstanceCleaner:
         else:
             cleaned = self._keep_unlisted(node, tag, field)
         return None if cleaned is None else self._swept(tag, cleaned, little=node.little)
-
-    def _may_keep_private(self, node: Node, tag: int) -> bool:
-        element = tag & 0xFFFF
-        creator = node.get(tag & 0xFFFF0000 | element >> 8)
-        if creator is None or element < 0x1000:
-            return False
-        name = "\\".join(texts(creator, node=node))
-        return PrivateElement(name, tag >> 16, element & 0xFF) in self._tools.private
 
     def _drop_empty_blocks(self, node: Node) -> None:
         private = [tag for tag in node if tag >> 16 & 1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,6 +179,16 @@ class PrivateElements:
     def _hash(self, data: bytes) -> int:
         digest = hashlib.blake2b(data, key=self.key, digest_size=_HASH_BYTES).digest()
         return int.from_bytes(digest, "big") or 1
+
+
+def is_kept(node: Node, tag: int, kept: Container[PrivateElement]) -> bool:
+    """Whether the private element ``tag`` of ``node`` is one of ``kept``: by creator, group and element."""
+    element = tag & 0xFFFF
+    creator = node.get(tag & 0xFFFF0000 | element >> 8)
+    if creator is None or element < 0x1000:
+        return False
+    name = "\\".join(texts(creator, node=node))
+    return PrivateElement(name, tag >> 16, element & 0xFF) in kept
 
 
 def private_key(keyring: Keyring) -> bytes:

@@ -13,7 +13,7 @@ from enclave.core.settings import build
 from enclave.deid.dates import TIMES
 from enclave.deid.minimum import parse_attributes
 from enclave.deid.profile import DEFAULT_OPTIONS, PIXEL_OPTIONS, check_options
-from enclave.deid.table import PrivateElement
+from enclave.deid.table import PrivateElement, safe_private
 
 ROLES: dict[str, str] = {  # role of a table column → what happens with it
     "direct_identifier": "removed; its values are searched for everywhere else",
@@ -136,9 +136,12 @@ class Recipe:
         """The tags of ``[minimum]``, None when it lists none."""
         return parse_attributes(self.minimum.attributes) if self.minimum.attributes else None
 
-    def allowed_private(self) -> frozenset[PrivateElement]:
-        """The private elements of ``[private] allow``."""
-        return frozenset(_element(entry) for entry in self.private.allow)
+    def kept_private(self) -> frozenset[PrivateElement]:
+        """The private elements that stay: those of ``[private] allow``, and by option those that the standard calls
+        safe; a minimum lists what it needs."""
+        keeps_safe = "retain_safe_private" in self.options and self.needed() is None
+        allowed = frozenset(_element(entry) for entry in self.private.allow)
+        return allowed | safe_private() if keeps_safe else allowed
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -79,7 +79,7 @@ def check_columns(raw: RawTable, *, spec: TableSpec) -> None:
 
 def harvest_table(raw: RawTable, *, spec: TableSpec, harvest: Harvest) -> None:
     """Adds the identities of a table to the harvest, under the patient of their row. The files come first."""
-    patients = _patients(raw, spec=spec, links=harvest.links())
+    patients = row_patients(raw, spec=spec, links=harvest.links())
     for column in spec.of_role("direct_identifier", "pseudonym", "accession"):
         if column in raw.types:
             continue
@@ -105,7 +105,7 @@ class _TableCleaner:
     """Patient by patient, so that only one patient's search is in memory at a time."""
 
     def __init__(self, raw: RawTable, spec: TableSpec, tools: Tools) -> None:
-        patients = _patients(raw, spec=spec, links=tools.cohort.links)
+        patients = row_patients(raw, spec=spec, links=tools.cohort.links)
         keep = [row for row, patient in enumerate(patients) if patient or not spec.key_column]
         self._raw = raw
         self._spec = spec
@@ -229,7 +229,8 @@ def _years(value: Any) -> int | None:
     return int(float(found[1])) if found else None
 
 
-def _patients(raw: RawTable, *, spec: TableSpec, links: Mapping[str, str]) -> list[str]:
+def row_patients(raw: RawTable, *, spec: TableSpec, links: Mapping[str, str]) -> list[str]:
+    """The patient of each row of an input table; '' where nothing says whose it is."""
     column = spec.key_column
     if not column:
         return [""] * raw.rows
