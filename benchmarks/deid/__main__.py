@@ -37,13 +37,14 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scaling", type=int, default=0, metavar="FILES", help="series of so many files, too")
+    parser.add_argument("--narrated", action="store_true", help="reports have sentences, for the language model")
     parser.add_argument("--jobs", default="1,2,dask2", help="how --scaling runs: processes, dask and workers")
     parser.add_argument("--folder", type=Path, help="keep cohort and outputs here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         source = folder / "in"
-        truth = make_cohort(source, seed=given.seed, files=given.files)
+        truth = make_cohort(source, seed=given.seed, files=given.files, narrated=given.narrated)
         truth.save(folder / "truth.json")
         runs = _run_rounds(source, folder, rounds=given.rounds)
         found = {name: _score(name, folder / f"{name}-0", truth, source) for name in ("enclave", *_OTHERS)}

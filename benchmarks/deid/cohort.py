@@ -39,13 +39,13 @@ _CLASSES = {
 }
 
 
-def make_cohort(folder: Path, *, seed: int, files: int = 500, patients: int = 20) -> Truth:
-    """Writes ``files`` instances below ``folder`` and a DICOMDIR beside them."""
+def make_cohort(folder: Path, *, seed: int, files: int = 500, patients: int = 20, narrated: bool = False) -> Truth:
+    """Writes ``files`` instances below ``folder`` and a DICOMDIR beside them; ``narrated``: reports have sentences."""
     rng = random.Random(seed)
     people = make_people(rng, count=patients)
     truth = Truth(patients=[person.mrn for person in people])
     pixels = np.random.default_rng(seed)
-    maker = _Maker(folder, rng, pixels, truth)
+    maker = _Maker(folder, rng, pixels, truth, narrated=narrated)
     with warnings.catch_warnings(), pydicom_config.disable_value_validation():
         warnings.simplefilter("ignore")
         for number in range(files):
@@ -58,7 +58,10 @@ def make_cohort(folder: Path, *, seed: int, files: int = 500, patients: int = 20
 
 
 class _Maker:
-    def __init__(self, folder: Path, rng: random.Random, pixels: np.random.Generator, truth: Truth) -> None:
+    def __init__(
+        self, folder: Path, rng: random.Random, pixels: np.random.Generator, truth: Truth, *, narrated: bool
+    ) -> None:
+        self._narrated = narrated
         self._folder = folder
         self._rng = rng
         self._pixels = pixels
@@ -145,7 +148,7 @@ class _Maker:
 
     def _content(self, place: hiding.Place, modality: str, number: int) -> None:
         if modality == "SR":
-            hiding.set_report(place, uid=self._uid)
+            hiding.set_report(place, uid=self._uid, narrated=self._narrated)
             return
         if modality == "DOC":
             place.truth.readable = False  # neither passed through nor counted: quarantine is right

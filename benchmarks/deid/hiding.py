@@ -13,6 +13,7 @@ from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
+from benchmarks.deid.narratives import narrate
 from benchmarks.deid.people import Person
 from benchmarks.deid.phrases import MAKERS, PHRASES, REGIONS, TECHNIQUE
 from benchmarks.deid.table import listed_tags
@@ -267,8 +268,8 @@ def set_document(place: Place) -> None:
     place.dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
 
 
-def set_report(place: Place, *, uid: Uid) -> None:
-    """A structured report: coded concepts stay, names, dates and text in it go."""
+def set_report(place: Place, *, uid: Uid, narrated: bool = False) -> None:
+    """A structured report: coded concepts stay, names, dates and text in it go; sentences of it where ``narrated``."""
     person, ds = place.person, place.dataset
     ds.ValueType, ds.ContinuityOfContent = "CONTAINER", "SEPARATE"
     ds.ConceptNameCodeSequence = Sequence([_code("126000", "DCM", "Imaging Measurement Report")])
@@ -286,8 +287,13 @@ def set_report(place: Place, *, uid: Uid) -> None:
     image.UID = uid("track", place.rng.randrange(10**9))
     group = _content("CONTAINER", _code("125007", "DCM", "Measurement Group"))
     group.ContentSequence = Sequence([length, image])
-    ds.ContentSequence = Sequence([observer, finding, group])
     root = tag_for_keyword("ContentSequence") or 0
+    report = _content("TEXT", _code("121073", "DCM", "Impression"))
+    if narrated:
+        strangers = place.token(), place.token()
+        where = [root, 3, 0x0040A160]
+        narrate(report, where, truth=place.truth, person=person, rng=place.rng, strangers=strangers)
+    ds.ContentSequence = Sequence([observer, finding, group, *([report] if narrated else [])])
     place.truth.removed += [
         ([root, 0, 0x0040A123], person.physician.partition("^")[0]),
         ([root, 1, 0x0040A160], token),

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclave.deid.table import vocabulary
 from enclave.detectors.long_text import clean_long_text
 from enclave.detectors.model import open_analyzer
 from enclave.detectors.patterns import pattern_spans
@@ -239,6 +240,13 @@ def measure(*, seed: int) -> dict[str, object]:
         "and_clinical_forms": lambda s: list(clean_long_text(s.text, deny=nothing, analyzer=analyzer).spans),
         "and_study_identifiers": lambda s: list(clean_long_text(s.text, deny=_deny_of(s), analyzer=analyzer).spans),
     }
+    known = vocabulary()
+    stages["and_unknown_names"] = lambda s: list(
+        clean_long_text(s.text, deny=_deny_of(s), analyzer=analyzer, harmless=known, only_known=True).spans
+    )
+    stages["unknown_names_without_study_identifiers"] = lambda s: list(
+        clean_long_text(s.text, deny=nothing, analyzer=analyzer, harmless=known, only_known=True).spans
+    )
     made = sentences(seed=seed)
     total = sum(len(s.planted) for s in made)
     report: dict[str, object] = {"seed": seed, "sentences": len(made), "planted": total}

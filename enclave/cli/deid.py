@@ -148,11 +148,20 @@ def _tell_result(report: dict[str, Any]) -> None:
         f"{report['seconds']:.1f} s",
         markup=False,
     )
+    words().print(f"  {_long_text(report)}", markup=False)
     kinds = len(report["private_removed"]["elements"])
     if kinds:
         words().print(f"  {kinds} kinds of private elements removed; --json says how telling each is", markup=False)
     for reason, count in sorted(report["reasons"].items()):
         words().print(f"  {count} × {reason}: {_reason(reason)}", markup=False)
+
+
+def _long_text(report: dict[str, Any]) -> str:
+    if report["long_text"]["by"] == "detectors":
+        count = report["redactions"].get("review", 0)
+        return f"running text: by detectors; {count} texts are cleaned and wait for a person to read them"
+    missing = " (the language model is not installed)" if report["long_text"]["asked"] == "auto" else ""
+    return f"running text: known words only{missing}"
 
 
 def _check_map(path: Path | None) -> None:

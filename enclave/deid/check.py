@@ -19,6 +19,7 @@ from enclave.deid import canaries, tables
 from enclave.deid.check_dates import Dates, Moments
 from enclave.deid.check_pixels import differs_as_recorded, recorded_boxes, recorded_faces
 from enclave.deid.check_tables import check_table, moved_otherwise, new_keys
+from enclave.deid.check_texts import SHOWN_AS, TEXTS, recorded_texts
 from enclave.deid.comments import words_beside
 from enclave.deid.decoding import walk as walk_tree
 from enclave.deid.elements import texts_of, walk
@@ -129,6 +130,8 @@ class _Checker:
         account: Path,
     ) -> None:
         self._boxes, self._faces = recorded_boxes(account), recorded_faces(account)
+        self._flagged = recorded_texts(account)
+        self._told: list[str] = []
         self._inputs = inputs
         self._keyring = keyring
         self._recipe = recipe
@@ -149,10 +152,11 @@ class _Checker:
         return len(self._referred - self._left)
 
     def sample(self) -> list[str]:
-        """Images for a person to look at, up to half of them with blanked boxes; then texts of tables to read."""
+        """Images for a person to look at, up to half of them with blanked boxes; then texts to read."""
         redacted = [image for image in self._images if self._boxes.get(image)]
         chosen = dict.fromkeys((*_spread(redacted, REVIEW_SAMPLE // 2), *_spread(self._images, REVIEW_SAMPLE)))
-        return [*list(chosen)[:REVIEW_SAMPLE], *self._texts]
+        told = [f"{one}#{SHOWN_AS}" for one in _spread(self._told, TEXTS)]
+        return [*list(chosen)[:REVIEW_SAMPLE], *self._texts, *told]
 
     def take(self, path: Path, *, relative: str) -> None:
         """Checks one file of the output."""
@@ -188,6 +192,8 @@ class _Checker:
             self._findings["residual"] += 1
         if digest:
             self._images.append(relative)
+        if relative in self._flagged:
+            self._told.append(relative)
 
     def _redacted(self, origin: _Origin, instance: Instance, relative: str) -> bool:
         boxes = self._boxes.get(relative, ())

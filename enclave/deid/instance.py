@@ -18,7 +18,7 @@ from enclave.deid.encoding import Form, encode_items
 from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
 from enclave.deid.keyring import Keyring
-from enclave.deid.long_text import LongText, check_detectors, is_long
+from enclave.deid.long_text import DETECTORS, LONG_VRS, LongText, settle
 from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.places import Place, Places
@@ -91,8 +91,7 @@ def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
     """The tools of a job."""
     profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
     known_meanings()
-    if recipe.long_text == "detectors":
-        check_detectors()
+    recipe = settle(recipe)
     if "clean_pixel_data" in profile.options:
         check_models(model_folder())
     return Tools(
@@ -104,7 +103,7 @@ def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
         private=recipe.kept_private(),
         max_shift_days=recipe.dates.max_shift_days,
         times=recipe.dates.times,
-        detectors=recipe.long_text == "detectors",
+        detectors=recipe.long_text == DETECTORS,
     )
 
 
@@ -351,7 +350,7 @@ class InstanceCleaner:
     def _texts(self, node: Node, tag: int, field: Field, *, words: Words, whole: bool) -> Field | None:
         evident = self._tools.cohort.evident_values if whole else frozenset()
         found = texts(field, node=node)
-        if self._long is not None and any(is_long(field[0], text) for text in found):
+        if self._long is not None and field[0] in LONG_VRS and any(map(self._long.takes, found)):
             self._trace.redactions.append((f"{tag:08x}", REVIEW))
             return field[0], joined([self._long.keep(text) for text in found])
         cleaned = [text if fold(text) in evident else self._words_of(text, words=words) for text in found]

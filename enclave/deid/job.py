@@ -24,6 +24,7 @@ from enclave.deid.inputs import Entry, list_inputs, table_entries
 from enclave.deid.instance import Tools, make_tools
 from enclave.deid.journal import Journal, job_digest
 from enclave.deid.keyring import Keyring
+from enclave.deid.long_text import settle
 from enclave.deid.pixel_form import Array
 from enclave.deid.pools import Here, Pool, Processes, Task
 from enclave.deid.private import PrivateElements, private_key
@@ -98,7 +99,7 @@ def run_job(spec: JobSpec) -> JobResult:
 class _Job:
     def __init__(self, spec: JobSpec) -> None:
         self._spec = spec
-        self._recipe = spec.recipe
+        self._recipe = settle(spec.recipe)
         self._profile = Profile(table_rows(), options=spec.recipe.options, minimum=spec.recipe.needed())
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._outcomes: list[Outcome] = []
@@ -311,9 +312,8 @@ class _Job:
         self._outcomes.sort(key=lambda outcome: outcome.index)
         output = self._spec.output
         left = [outcome for outcome in self._outcomes if outcome.path]
-        detectors = self._recipe.long_text == "detectors"
-        options = self._profile.options
-        write_provenance(output / "provenance.parquet", outcomes=left, options=options, detectors=detectors)
+        options, how = self._profile.options, self._recipe.long_text
+        write_provenance(output / "provenance.parquet", outcomes=left, options=options, long_text=how)
         held = [outcome for outcome in self._outcomes if outcome.reason]
         sources = {entry.index: entry.path for entry in entries} if self._spec.quarantine_copies else {}
         write_quarantine(output / "quarantine", held=held, originals=sources)
@@ -339,6 +339,7 @@ class _Job:
             "redacted_boxes": _with_reason(out, BURNED_IN),
             "faces": self._faces,
             "templates": {**self._templates, "spared": _with_reason(out, SPARED)},
+            "long_text": {"by": self._recipe.long_text, "asked": self._spec.recipe.long_text},
             "redactions": dict(Counter(reason for outcome in out for _, reason in outcome.redactions)),
             "tables": {clean.name: {**clean.counts, "review_columns": list(clean.review)} for clean in cleaned},
         }

@@ -1,4 +1,4 @@
-"""Running text of one patient's files when the recipe asks for it: detectors instead of the vocabulary alone.
+"""Running text of one patient's files: by detectors where they are installed, else by the vocabulary alone.
 
 What the detectors let pass has met the deny-list of the whole cohort here and meets the identifier sweep after it.
 """
@@ -6,16 +6,20 @@ What the detectors let pass has met the deny-list of the whole cohort here and m
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
+from enclave.core.errors import UnavailableError
 from enclave.deid.harvest import Cohort
 from enclave.deid.names import fold
+from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Subject
-from enclave.detectors.long_text import MARK, clean_long_text
-from enclave.detectors.model import check_model, model_folder, open_analyzer
+from enclave.detectors.long_text import MARK, clean_long_text, is_running
+from enclave.detectors.model import check_engine, check_model, model_folder, open_analyzer
 from enclave.detectors.words import Deny, make_deny
 
 LONG_VRS = frozenset({"LT", "ST", "UT", "UC"})
 MIN_CHARS = 65  # what is shorter is a label, not running text: an LO holds 64
+DETECTORS, VOCABULARY, AUTO = "detectors", "vocabulary", "auto"
 
 
 class LongText:
@@ -27,22 +31,36 @@ class LongText:
         self._vocabulary = vocabulary
         self._deny: Deny | None = None
 
+    def takes(self, text: str) -> bool:
+        """Whether this is running text; labels, and lists of names and numbers, are for the vocabulary."""
+        return len(text) >= MIN_CHARS and is_running(text, known=self._vocabulary)
+
     def keep(self, text: str) -> str:
         """``text`` without what identifies; '' when nothing but marks is left."""
         if self._deny is None:
             self._deny = _joined(_of_cohort(self._denied), _of_subject(self._subject))
-        found = clean_long_text(text, deny=self._deny, analyzer=open_analyzer(), harmless=self._vocabulary)
+        found = clean_long_text(
+            text, deny=self._deny, analyzer=open_analyzer(), harmless=self._vocabulary, only_known=True
+        )
         return found.text.replace(MARK, "REMOVED") if found.flagged else ""
 
 
-def is_long(vr: str, text: str) -> bool:
-    """Whether this is running text rather than a label."""
-    return vr in LONG_VRS and len(text) >= MIN_CHARS
+def settle(recipe: Recipe) -> Recipe:
+    """``recipe`` with ``long_text`` decided: ``auto`` means detectors where they are installed, else the vocabulary.
 
-
-def check_detectors() -> None:
-    """Raises before a job begins when the model is absent (``UnavailableError``) or changed (``IntegrityError``)."""
-    check_model(model_folder())
+    Raises ``UnavailableError`` when the recipe wants detectors and they are absent, and ``IntegrityError`` whenever the
+    model is there and changed: neither is passed over.
+    """
+    if recipe.long_text == VOCABULARY:
+        return recipe
+    try:
+        check_engine()
+        check_model(model_folder())
+    except UnavailableError:
+        if recipe.long_text == DETECTORS:
+            raise
+        return replace(recipe, long_text=VOCABULARY)
+    return replace(recipe, long_text=DETECTORS)
 
 
 @functools.lru_cache(maxsize=2)

@@ -34,10 +34,10 @@ _SCHEMA = pa.schema([
 
 
 def write_provenance(
-    path: Path, *, outcomes: Iterable[Outcome], options: tuple[str, ...], detectors: bool = False
+    path: Path, *, outcomes: Iterable[Outcome], options: tuple[str, ...], long_text: str = "vocabulary"
 ) -> None:
     """Writes one row per object that left; the same job writes the same bytes."""
-    tools = json.dumps(tool_versions(detectors=detectors), sort_keys=True)
+    tools = json.dumps(tool_versions(long_text=long_text), sort_keys=True)
     ordered = sorted(outcomes, key=lambda done: done.path)
     part = path.with_name(f".{path.name}.part")
     with parquet.ParquetWriter(part, _SCHEMA, compression="none") as writer:
@@ -92,15 +92,17 @@ def _buffer(numbers: Iterable[int]) -> pa.Buffer:
     return pa.py_buffer(array("i", numbers))
 
 
-def tool_versions(*, detectors: bool = False) -> dict[str, str]:
+def tool_versions(*, long_text: str = "vocabulary") -> dict[str, str]:
     """The versions of what touched the data, and the edition of the IODs that it was judged by.
 
-    With ``detectors`` those of the language model, too, and the digest of its files as they are.
+    ``long_text``: how running text was cleaned, which is said, too. Where it was by ``detectors`` also the versions of
+    the language model and the digest of its files as they are.
     """
     packages = {
         name: _version(name) for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime")
     }
-    if detectors:
+    packages["long_text"] = long_text
+    if long_text == "detectors":
         packages |= {name: _version(name) for name in ("presidio-analyzer", "spacy", PACKAGE)}
         packages[f"{PACKAGE} sha256"] = check_model(model_folder())
     return {**packages, "ps3.3": types_edition()}

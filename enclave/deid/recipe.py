@@ -111,7 +111,8 @@ class Recipe:
     """What a run does; the defaults are those of a run without a recipe.
 
     ``long_text``: running text keeps known words only (``vocabulary``), or is cleaned by detectors and flagged for a
-    human (``detectors``), which keeps sentences readable and may miss names of people outside of the study.
+    human (``detectors``), which keeps sentences readable and may miss names of people outside of the study; ``auto``:
+    by detectors where they are installed.
     ``review``: whether a version is released only after a person has said yes to its sample (``required``).
     """
 
@@ -119,7 +120,7 @@ class Recipe:
     options: tuple[str, ...] = DEFAULT_OPTIONS
     pseudonym_domain: str = "dataset"
     review: str = "optional"
-    long_text: str = "vocabulary"
+    long_text: str = "auto"
     dates: DateSpec = field(default_factory=DateSpec)
     private: PrivateSpec = field(default_factory=PrivateSpec)
     tables: dict[str, TableSpec] = field(default_factory=dict)
@@ -164,8 +165,8 @@ def build_recipe(document: dict[str, Any]) -> Recipe:
         raise InvalidError("recipe pseudonym_domain: wanted dataset or project, got another word")
     if recipe.review not in ("optional", "required"):
         raise InvalidError("recipe review: wanted optional or required, got another word")
-    if recipe.long_text not in ("vocabulary", "detectors"):
-        raise InvalidError("recipe long_text: wanted vocabulary or detectors, got another word")
+    if recipe.long_text not in ("auto", "vocabulary", "detectors"):
+        raise InvalidError("recipe long_text: wanted auto, vocabulary or detectors, got another word")
     if recipe.faces.removal not in ("face", "skull"):
         raise InvalidError("recipe faces.removal: wanted face or skull, got another word")
     _check_dates(recipe)

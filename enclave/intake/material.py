@@ -10,6 +10,7 @@ from pathlib import Path
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.errors import NotFoundError
 from enclave.deid.check_pixels import recorded_boxes
+from enclave.deid.check_texts import SHOWN_AS, recorded_texts, running_text
 from enclave.deid.job import JobResult
 from enclave.deid.tables import CleanTable
 from enclave.intake.pictures import picture_of, views_of
@@ -20,6 +21,8 @@ from enclave.runtime.home import ensure_private_dir
 from enclave.wire.messages.intake import ReviewItem
 from enclave.wire.messages.schema import from_json, to_json
 
+_MAX_TEXT = 100_000  # characters: more does not fit into one message
+
 
 class ReviewMaterial:
     """Sealed files below one folder: ``BATCH/ITEM``, the item's name hashed."""
@@ -29,7 +32,8 @@ class ReviewMaterial:
         self._box = box
 
     def keep(self, batch: str, *, sample: Iterable[str], work: Path, job: JobResult) -> None:
-        """Keeps what ``sample`` names: images below ``work``, cells of the job's tables as they left the cleaner.
+        """Keeps what ``sample`` names: images below ``work``, running text in objects, cells of the job's tables, all
+        as they left the cleaner.
 
         An image with blanked boxes is shown beside the same image as it came in, so that a person sees what went; so is
         a head whose face went, from the front.
@@ -37,6 +41,7 @@ class ReviewMaterial:
         ensure_private_dir(self._folder / batch)
         by_name = {clean.name: clean for clean in job.tables}
         boxes = recorded_boxes(work / "provenance.parquet")
+        flagged = recorded_texts(work / "provenance.parquet")
         faces = {frontal_of(folder): views for folder, views in job.faces.items()}
         mark = f"REVIEW {batch[:8]}"
         for path in sample:
@@ -44,6 +49,9 @@ class ReviewMaterial:
             table, cell = path.partition("#")[::2]
             if path in faces:
                 shown = views_of(*faces[path], mark=mark)
+            elif cell == SHOWN_AS and table in flagged:
+                text = running_text(work / table, tags=flagged[table])
+                shown = ReviewItem(kind="text", text=text[:_MAX_TEXT])
             elif cell:
                 shown = _text(by_name[Path(table).stem], cell)
             else:

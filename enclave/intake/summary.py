@@ -50,12 +50,12 @@ def evidence(
                 "required": recipe.deid.review == "required",
             },
         },
-        "methods": _methods(recipe),
+        "methods": _methods(recipe, job),
         "column_roles": {name: dict(spec.columns) for name, spec in recipe.deid.tables.items()},
     }
 
 
-def _methods(recipe: IntakeRecipe) -> dict[str, Any]:
+def _methods(recipe: IntakeRecipe, job: JobResult) -> dict[str, Any]:
     """All that a replay needs to measure the same again."""
     return {
         "measured_table": recipe.risk_table,
@@ -71,7 +71,7 @@ def _methods(recipe: IntakeRecipe) -> dict[str, Any]:
         "k": recipe.risk.model.k,
         "suppression_limit": recipe.risk.model.suppression_limit,
         "recoding": recipe.risk.model.recoding,
-        "tools": tool_versions(detectors=recipe.deid.long_text == "detectors"),
+        "tools": tool_versions(long_text=job.report["long_text"]["by"]),
     }
 
 
@@ -105,6 +105,7 @@ def _deidentification(report: dict[str, Any], recipe: IntakeRecipe) -> dict[str,
         "max_shift_days": recipe.deid.dates.max_shift_days,
         "times": recipe.deid.dates.times,
         "pseudonym_domain": recipe.deid.pseudonym_domain,
+        "long_text": report["long_text"]["by"],
         "actions": report["actions"],
         "redactions": report["redactions"],
         "faces": report["faces"],

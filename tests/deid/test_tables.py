@@ -343,10 +343,10 @@ def test_long_text_is_cleaned_by_detectors_where_the_recipe_turns_them_on_and_a_
 
 def test_each_redaction_of_a_table_stands_in_the_provenance_without_its_value(tmp_path: Path) -> None:
     write_rows(tmp_path / "in" / "t.csv", [HEAD, [*ROW[:4], "Kelvamark", "Annelora came"]])
-    run(tmp_path / "in", tmp_path, recipe(ROLES))
+    run(tmp_path / "in", tmp_path, recipe(ROLES, long_text="vocabulary"))
     (row,) = parquet.read_table(tmp_path / "out" / "provenance.parquet").to_pylist()
     packages = {"enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime"}
-    assert set(json.loads(row["tools"])) == {*packages, "ps3.3"}
+    assert set(json.loads(row["tools"])) == {*packages, "ps3.3", "long_text"}
     assert json.loads(row["redactions"]) == [
         {"cell": "finding[0]", "reason": "identifier_sweep"},
         {"cell": "note[0]", "reason": "vocabulary"},

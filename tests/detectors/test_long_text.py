@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from benchmarks.deid.text import measure
 from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.detectors import model
-from enclave.detectors.long_text import MARK, MAX_CHARS, Cleaned, clean_long_text
+from enclave.detectors.harmless import common_words, harmless_words
+from enclave.detectors.long_text import MARK, MAX_CHARS, Cleaned, clean_long_text, is_running
 from enclave.detectors.words import Deny, Span, fold_word, make_deny, words_of
 
 NOBODY = make_deny(phrases=())
@@ -164,3 +165,50 @@ def test_recall_rises_with_each_stage_and_medicine_stays_without_any_network(mon
     assert recalls[2] >= 0.82
     assert recalls[3] >= 0.97
     assert report["and_study_identifiers"]["kept"]["eponym"] >= 0.8
+
+
+# ── words that nobody knows ─────────────────────────────────────────────────
+
+
+def only_known(text: str) -> str:
+    return cleaned(text, harmless=frozenset({"pleural", "effusion", "nodule"}), only_known=True).text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Zwyrnik", "ZWYRNIK", "McZwyrnik", "Zwyrnik's", "d'Zwyrnik", "山田太郎", "Жаворонкин", "SN12xq9", "O'Zwyrnik"],
+)
+def test_an_unknown_word_that_is_written_as_a_name_goes(name: str) -> None:
+    text = only_known(f"According to the report of {name} there is a pleural effusion.")
+    assert "zwyrnik" not in text.lower()
+    assert not {"山田太郎", "Жаворонкин", "SN12xq9"} & set(text.split())
+    assert text.startswith("According to the report of ")
+    assert text.endswith("there is a pleural effusion.")
+
+
+def test_known_words_stay_whatever_letter_they_begin_with() -> None:
+    text = "Comparison: Hodgkin lymphoma at L5-S1, 3rd of 12 nodules. Please repeat T1 FLAIR; it was amusing."
+    assert only_known(text) == text
+
+
+@given(st.text(max_size=200))
+def test_of_any_text_no_word_with_a_capital_is_left_that_nobody_knows(text: str) -> None:
+    found = clean_long_text(text, deny=NOBODY, analyzer=None, only_known=True)
+    known = harmless_words() | common_words()
+    for word in words_of(found.text.replace(MARK, " ")):
+        written = found.text.replace(MARK, " ")[word.start : word.end]
+        assert written.islower() or len(word.text) <= 1 or word.text in known or not written.isalpha()
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_running_or_not(text: str) -> None:
+    assert is_running(text, known=frozenset()) in (True, False)
+
+
+@pytest.mark.parametrize("seed", [20261122, 4])
+def test_unknown_names_raise_recall_and_take_no_medicine(seed: int) -> None:
+    report: dict[str, Any] = measure(seed=seed)
+    before, after = report["and_study_identifiers"], report["and_unknown_names"]
+    assert after["recall"] >= max(before["recall"], 0.99)
+    assert after["kept"] == {"technique": 1.0, "eponym": 1.0}
+    assert report["unknown_names_without_study_identifiers"]["recall"] >= report["and_clinical_forms"]["recall"] + 0.02

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_objects import encoded, instance
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from enclave.deid.instance import REVIEW
 from enclave.deid.job import JobResult
 from enclave.deid.provenance import write_provenance
+from enclave.deid.worker import Outcome
 from enclave.detectors.pixel_text.boxes import Box
 from enclave.intake.material import ReviewMaterial
 from enclave.intake.pictures import picture_of
@@ -88,6 +91,23 @@ def test_a_head_is_shown_from_the_front_before_and_after(tmp_path: Path) -> None
     assert picture[:100, 320:].mean() < 30
     sealed = b"".join(path.read_bytes() for path in (tmp_path / "review").rglob("*") if path.is_file())
     assert b"PNG" not in sealed
+
+
+def test_running_text_of_an_object_is_shown_as_it_leaves_and_nothing_else_of_it(tmp_path: Path) -> None:
+    material = ReviewMaterial(tmp_path / "review", box=open_box(file_uri(_key(tmp_path))))
+    ds, name = instance(ImageComments="There is a nodule, seen by REMOVED."), "dicom/P/1.2.3/1.2.3.1/1.2.3.4.dcm"
+    inner = instance()
+    inner.ImageComments, inner.PatientComments = "It was seen before.", "not flagged"
+    ds.ReferencedStudySequence = [inner]
+    work = tmp_path / "work"
+    (work / name).parent.mkdir(parents=True)
+    (work / name).write_bytes(encoded(ds))
+    done = Outcome(index=0, path=name, redactions=[("00204000", REVIEW)])
+    write_provenance(work / "provenance.parquet", outcomes=[done], options=(), long_text="vocabulary")
+    material.keep("b" * 32, sample=[f"{name}#text"], work=work, job=JobResult({}, [], []))
+    shown = material.show("b" * 32, "1.2.3.4/text")
+    assert shown.kind == "text"
+    assert set(shown.text.split("\n\n")) == {"There is a nodule, seen by REMOVED.", "It was seen before."}
 
 
 def _key(folder: Path) -> Path:
