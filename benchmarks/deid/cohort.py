@@ -151,8 +151,9 @@ class _Maker:
             hiding.set_report(place, uid=self._uid, narrated=self._narrated)
             return
         if modality == "DOC":
-            place.truth.readable = False  # neither passed through nor counted: quarantine is right
-            hiding.set_document(place)
+            scanned = number % 250 == 60
+            place.truth.readable = not scanned  # a scan is neither passed through nor counted: quarantine is right
+            hiding.set_document(place, scanned=scanned)
             return
         values = self._pixels.integers(0, 4095, (SIZE, SIZE), dtype=np.uint16)
         hiding.set_image(place, modality, values)

@@ -1,6 +1,7 @@
 """Runs one tool over a cohort in a process of its own: ``… -m benchmarks.deid.contender NAME SOURCE OUTPUT [JOBS]``.
 
-Prints one JSON line. Time is counted from the first file to the last, after one file to warm up: for all tools alike.
+Prints one JSON line. Time is counted from the first file to the last, after one file and one document to warm up: for
+all tools alike.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def main(name: str, source: Path, output: Path, jobs: str = "1") -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as warm:  # imports and tables are loaded by a first file, for all tools alike
+    with tempfile.TemporaryDirectory() as warm:  # imports and tables are loaded by first files, for all tools alike
         first = Path(warm) / "in"
         first.mkdir()
-        shutil.copy(min(path for path in source.rglob("*.dcm")), first / "first.dcm")
+        files = sorted(source.rglob("*.dcm"))
+        shutil.copy(files[0], first / "first.dcm")
+        if document := next((path for path in files if b"%PDF" in path.read_bytes()), None):
+            shutil.copy(document, first / "document.dcm")  # what reads sentences is loaded by it
         (Path(warm) / "out").mkdir()
         _TOOLS[name](first, Path(warm) / "out", 1)()
     with _cluster(jobs) as scheduler:

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
 from benchmarks.deid.narratives import narrate
-from benchmarks.deid.people import Person
-from benchmarks.deid.phrases import MAKERS, PHRASES, REGIONS, TECHNIQUE
+from benchmarks.deid.pdf_pages import make_pdf
+from benchmarks.deid.people import Person, plain
+from benchmarks.deid.phrases import EPONYMS, MAKERS, PHRASES, REGIONS, TECHNIQUE
 from benchmarks.deid.table import listed_tags
 from benchmarks.deid.truth import FileTruth, Where
 
@@ -261,11 +262,23 @@ def set_image(place: Place, modality: str, values: np.ndarray[Any, Any]) -> None
     ds.add_new(0x7FE00010, "OW", values.tobytes())
 
 
-def set_document(place: Place) -> None:
-    """A PDF in name: text with identifiers inside of it."""
-    body = f"%PDF-1.4 ({place.person.pn.partition('=')[0]} {place.person.mrn} {place.token()}) %%EOF"
-    place.dataset.add_new(0x00420011, "OB", body.encode())
-    place.dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
+def set_document(place: Place, *, scanned: bool) -> None:
+    """A PDF with words in all its hiding places: a report about the patient, or a scan, which nobody can clean."""
+    ds, person, rng = place.dataset, place.person, place.rng
+    surname, given = plain(person.surname), plain(person.given)
+    stranger, other, hidden = place.token(), place.token(), place.token()
+    phrase = rng.choice([one for one in EPONYMS if surname.lower() not in one.lower()])
+    pages = [
+        [f"Name: {surname}, {given}    MRN: {person.mrn}", f"Born: {person.birth:%d.%m.%Y}", person.hospital, ""],
+        [
+            f"There is a nodule in the left lung and no evidence of {phrase} in any of the images.",
+            f"The findings were discussed with Dr. {stranger} {other} by telephone, and Mrs {surname}",
+            f"agreed to the follow up. The patient was brought in by {other} from {person.town}.",
+        ],
+    ]
+    ds.EncapsulatedDocument = make_pdf([[], []] if scanned else pages, hidden=f"{hidden} {surname} {person.mrn}")
+    ds.EncapsulatedDocumentLength = len(ds.EncapsulatedDocument)
+    ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
 
 
 def set_report(place: Place, *, uid: Uid, narrated: bool = False) -> None:

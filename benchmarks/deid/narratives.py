@@ -7,7 +7,7 @@ from random import Random
 from pydicom.dataset import Dataset
 
 from benchmarks.deid.people import Person, plain
-from benchmarks.deid.text import EPONYMS, TECHNIQUE
+from benchmarks.deid.phrases import EPONYMS, TECHNIQUE_WORDS
 from benchmarks.deid.truth import FileTruth, Where
 
 _TEMPLATES = (
@@ -46,7 +46,7 @@ def narrate(
     own = gone["surname"].lower()  # an eponym that is this patient's name has to go
     stay = {
         "eponym": rng.choice([one for one in EPONYMS if own not in one.lower()]),
-        "technique": rng.choice(TECHNIQUE),
+        "technique": rng.choice(TECHNIQUE_WORDS),
     }
     chosen = rng.sample(_TEMPLATES, _SENTENCES)
     text = " ".join(chosen)

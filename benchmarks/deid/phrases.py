@@ -183,3 +183,22 @@ TECHNIQUE: dict[str, dict[str, object]] = {
     "SR": {"CompletionFlag": "COMPLETE", "VerificationFlag": "UNVERIFIED"},
     "DOC": {},
 }
+
+EPONYMS = (
+    *("Hodgkin lymphoma", "Parkinson disease", "Chiari malformation", "Crohn disease", "Baker cyst", "Wilms tumor"),
+    *("Schmorl nodes", "Alzheimer type change", "Kerley B lines", "Bosniak category", "Wegener granulomatosis"),
+    *("Meckel diverticulum", "Osgood-Schlatter lesion", "Colles fracture", "Kaposi sarcoma", "Hashimoto thyroiditis"),
+    *("Dandy-Walker variant", "Ewing sarcoma", "Graves disease", "Takayasu arteritis", "Sturge-Weber syndrome"),
+)
+TECHNIQUE_WORDS = (
+    "T1 FLAIR",
+    "L5-S1",
+    "Gleason 7",
+    "T2 STIR",
+    "C3-C4",
+    "120 kVp",
+    "1.5 T",
+    "BI-RADS 4",
+    "b1000 DWI",
+    "PI-RADS 3",
+)

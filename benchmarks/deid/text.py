@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.deid.phrases import EPONYMS, TECHNIQUE_WORDS
 from enclave.deid.table import vocabulary
 from enclave.detectors.long_text import clean_long_text
 from enclave.detectors.model import open_analyzer
@@ -78,24 +79,6 @@ LAST = (
     ),
 )
 TOWNS = ("Norwich", "Duluth", "Tromso", "Pontevedra", "Galway", "Boise", "Maastricht", "Kanazawa", "Wagga", "Spokane")
-EPONYMS = (
-    *("Hodgkin lymphoma", "Parkinson disease", "Chiari malformation", "Crohn disease", "Baker cyst", "Wilms tumor"),
-    *("Schmorl nodes", "Alzheimer type change", "Kerley B lines", "Bosniak category", "Wegener granulomatosis"),
-    *("Meckel diverticulum", "Osgood-Schlatter lesion", "Colles fracture", "Kaposi sarcoma", "Hashimoto thyroiditis"),
-    *("Dandy-Walker variant", "Ewing sarcoma", "Graves disease", "Takayasu arteritis", "Sturge-Weber syndrome"),
-)
-TECHNIQUE = (
-    "T1 FLAIR",
-    "L5-S1",
-    "Gleason 7",
-    "T2 STIR",
-    "C3-C4",
-    "120 kVp",
-    "1.5 T",
-    "BI-RADS 4",
-    "b1000 DWI",
-    "PI-RADS 3",
-)
 TEMPLATES = (
     "{patient} presents with shortness of breath; {technique} sequence unremarkable.",
     "Comparison was made with the examination of {date}, which showed {eponym}.",
@@ -202,7 +185,7 @@ def _makers(source: random.Random, first: str, last: str) -> dict[str, Callable[
         "date": date,
         "time": lambda: f"{source.randint(8, 17)}:{digits(1)}5",
         "eponym": lambda: source.choice(EPONYMS),
-        "technique": lambda: source.choice(TECHNIQUE),
+        "technique": lambda: source.choice(TECHNIQUE_WORDS),
     }
 
 

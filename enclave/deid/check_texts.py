@@ -8,8 +8,10 @@ from pathlib import Path
 from pyarrow import parquet
 
 from enclave.deid.decoding import walk
+from enclave.deid.documents import DOCUMENT
 from enclave.deid.instance import REVIEW
 from enclave.deid.long_text import LONG_VRS
+from enclave.deid.plain_pdf import read_pdf
 from enclave.deid.reading import read_instance
 from enclave.deid.source import open_source
 from enclave.deid.tree import texts
@@ -37,7 +39,9 @@ def running_text(path: Path, *, tags: frozenset[int]) -> str:
     """The text in ``tags`` of a de-identified object, at any depth. Raises ``Quarantined`` when it cannot be read."""
     with open_source(path) as source:
         tree = read_instance(source).tree
-        parts = [
+        document = tree[DOCUMENT][1] if DOCUMENT in tags and DOCUMENT in tree else b""
+        parts = [read_pdf(document)] if isinstance(document, bytes) and document else []
+        parts += [
             text
             for node, tag, field in walk(tree)
             if tag in tags and field[0] in LONG_VRS

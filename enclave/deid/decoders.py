@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import select
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from enclave.deid.decoder_process import DONE, FRAME, HEAD
+from enclave.deid.fork_client import client_of
 from enclave.deid.pixel_form import Array, PixelForm
 from enclave.deid.reasons import Quarantined
 
+_SERVER = "enclave.deid.decoder_process"
 _SILENCE_SECONDS = 300.0  # without a byte: the decoder hangs
 _PIPE_BYTES = 1 << 20
 
@@ -36,7 +33,7 @@ def decoded_frames(value: Iterable[memoryview], *, form: PixelForm, syntax: str)
                 file.write(piece)
             file.flush()
             file.seek(0)
-            _process().ask(_request(form, syntax), fds=(file.fileno(), writer))
+            client_of(_SERVER).ask(_request(form, syntax), fds=(file.fileno(), writer))
         os.close(writer)
         writer = -1
         with contextlib.suppress(OSError):
@@ -87,64 +84,9 @@ def _fill(reader: int, target: memoryview) -> None:
     waiting.register(reader, select.POLLIN)
     while target:
         if not waiting.poll(_SILENCE_SECONDS * 1000):
-            _process().end()
+            client_of(_SERVER).end()
             raise Quarantined("pixels_undecodable")
         got = os.readv(reader, [target])
         if not got:
             raise Quarantined("pixels_undecodable")
         target = target[got:]
-
-
-class _Process:
-    """The process from which decoders are forked; made again when it has died."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
-
-    def ask(self, request: dict[str, Any], *, fds: tuple[int, int]) -> None:
-        """Hands over one value; the answer comes by the second descriptor."""
-        data = json.dumps(request).encode()
-        with self._lock:
-            if self._running is None or self._running[0].poll() is not None:
-                self._running = _started()
-            socket.send_fds(self._running[1], [data], fds)
-
-    def end(self) -> None:
-        """Kills it, and with it every decoder that it forked."""
-        with self._lock:
-            if self._running is not None:
-                self._running[0].kill()
-                self._running[0].wait()
-                self._running[1].close()
-                self._running = None
-
-
-def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        command = [sys.executable, "-P", "-m", "enclave.deid.decoder_process", str(theirs.fileno())]
-        environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-        if path := os.environ.get("PYTHONPATH"):
-            environment["PYTHONPATH"] = path
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    return process, ours
-
-
-_processes: dict[int, _Process] = {}
-
-
-def _process() -> _Process:
-    """That of this process: a fork must not share the socket of its parent."""
-    found = _processes.get(os.getpid())
-    if found is None:
-        _processes.clear()
-        found = _processes[os.getpid()] = _Process()
-    return found

@@ -19,10 +19,11 @@ from enclave.deid.table import table_rows
 _TAG = re.compile(r"\(?([0-9a-fA-F]{4}),?\s*([0-9a-fA-F]{4})\)?")
 _PRIVATE = "private: removed unless creator and element are on the safe list or in the recipe"
 _UNLISTED = ("LO", "PN", "CS", "DS", "UI", "DA", "TM", "AS", "SQ", "OB", "AE", "UR")
-_PSEUDONYMS = {  # a value of Z may be one that says nothing (PS3.15 E.3)
+_INSTEAD = {  # a value of Z may be one that says nothing (PS3.15 E.3)
     0x00100010: "; the patient's pseudonym stands in its place",
     0x00100020: "; the patient's pseudonym stands in its place",
     0x00080050: "; a pseudonym stands in its place",
+    0x00420011: "; of a PDF a new one with its cleaned text, where clean_descriptors holds; others hold the file back",
 }
 _TYPE_1 = (
     "a value of type 1 or 1C that does not survive becomes a dummy; a number that may not stay holds the file back; "
@@ -74,19 +75,19 @@ class _Explainer:
         vr = _vr(tag)
         shown = f"{row.tag[:4]},{row.tag[4:]}"
         if self._place is not None:
-            return _entry(shown, row.name, self._place[tag, vr], also=_PSEUDONYMS.get(tag, ""))
+            return _entry(shown, row.name, self._place[tag, vr], also=_INSTEAD.get(tag, ""))
         unknown = self.profile.rule(tag, vr=vr, top=True)
         if not unknown.because.startswith("basic profile"):
             return _entry(shown, row.name, unknown)
         tops = self._actions(tag, vr, top_types()[tag], top=True)
         items = self._actions(tag, vr, item_types()[tag], top=False)
         if {*tops, *items} == {row.basic}:
-            return _entry(shown, row.name, unknown, also=_PSEUDONYMS.get(tag, ""))
+            return _entry(shown, row.name, unknown, also=_INSTEAD.get(tag, ""))
         parts = [f"top level: {_counted(tops)} of the SOP classes", f"unknown IOD: {unknown.action.value}"]
         if items:
             parts.insert(1, f"items: {_counted(items)} of the sequences that have it")
         because = f"basic profile: {row.basic}, by the type in the IOD; {'; '.join(parts)}"
-        return {"tag": shown, "name": row.name, "action": row.basic, "because": because + _PSEUDONYMS.get(tag, "")}
+        return {"tag": shown, "name": row.name, "action": row.basic, "because": because + _INSTEAD.get(tag, "")}
 
     def _actions(self, tag: int, vr: str, types: Counter[str], *, top: bool) -> Counter[str]:
         found: Counter[str] = Counter()

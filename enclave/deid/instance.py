@@ -168,6 +168,16 @@ class InstanceCleaner:
         """Whether ``text`` holds an identifier of the patient or a name of the cohort."""
         return self._sweeper.found_in_text(text) or any(word in self._strict.denied for word in fold(text).split())
 
+    def clean_block(self, text: str) -> str:
+        """Some lines of a document, cleaned as running text is; lines that are no sentences keep known words only."""
+        if self._long is not None and self._long.takes(text):
+            lines = self._long.keep(text).split("\n")
+        else:
+            lines = [self._words_of(line, words=self._strict) for line in text.split("\n")]
+        if self._found_in_text("\n".join(lines)):
+            lines = [self._sweeper.without(line) for line in lines]
+        return "" if self._found_in_text(left := "\n".join(lines)) else left
+
     def residual_in(self, data: bytes, *, pixels: bool = False) -> bool:
         """Whether an identifier of this patient still stands in raw bytes, or in those of compressed pixels."""
         return (self._sweeper.found_in_stream if pixels else self._sweeper.found_in_bytes)(data)

@@ -15,7 +15,7 @@ from enclave.deid.recipe import Recipe
 from enclave.deid.sweep import Subject
 from enclave.detectors.long_text import MARK, clean_long_text, is_running
 from enclave.detectors.model import check_engine, check_model, model_folder, open_analyzer
-from enclave.detectors.words import Deny, make_deny
+from enclave.detectors.words import Deny, Span, make_deny
 
 LONG_VRS = frozenset({"LT", "ST", "UT", "UC"})
 MIN_CHARS = 65  # what is shorter is a label, not running text: an LO holds 64
@@ -39,10 +39,16 @@ class LongText:
         """``text`` without what identifies; '' when nothing but marks is left."""
         if self._deny is None:
             self._deny = _joined(_of_cohort(self._denied), _of_subject(self._subject))
-        found = clean_long_text(
-            text, deny=self._deny, analyzer=open_analyzer(), harmless=self._vocabulary, only_known=True
-        )
+        found = clean_long_text(text, deny=self._deny, analyzer=_Unbroken(), harmless=self._vocabulary, only_known=True)
         return found.text.replace(MARK, "REMOVED") if found.flagged else ""
+
+
+class _Unbroken:
+    """The analyzer over text as if it were one line: a model of sentences is misled by the ends of lines."""
+
+    def spans(self, text: str) -> list[Span]:
+        """As ``Analyzer.spans``."""
+        return open_analyzer().spans(text.replace("\n", " "))
 
 
 def settle(recipe: Recipe) -> Recipe:

@@ -99,7 +99,8 @@ def tool_versions(*, long_text: str = "vocabulary") -> dict[str, str]:
     the language model and the digest of its files as they are.
     """
     packages = {
-        name: _version(name) for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime")
+        name: _version(name)
+        for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "pypdf")
     }
     packages["long_text"] = long_text
     if long_text == "detectors":

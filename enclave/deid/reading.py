@@ -25,6 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from enclave.deid.documents import is_pdf
 from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, locate
 from enclave.deid.plain import Parsed, Unread, read_plain
 from enclave.deid.pydicom_tree import raw_elements, read_tree
@@ -189,7 +190,7 @@ def _check_kind(tree: Node) -> None:
         sop_class.startswith(STANDARD_ROOT) and may_be_uid(sop_class) and _LONG_COMPONENT.search(sop_class) is None
     ):
         raise Quarantined("private_sop_class")
-    if 0x00420011 in tree:
+    if 0x00420011 in tree and not is_pdf(tree):
         raise Quarantined("encapsulated_document")
 
 

@@ -16,10 +16,11 @@ from typing import Any
 from enclave.deid import pixels
 from enclave.deid.codestreams import Blank
 from enclave.deid.comments import WRITTEN_OVER, words_beside
+from enclave.deid.documents import DOCUMENT, cleaned_pdf, put
 from enclave.deid.faces.image_facts import ImageFacts, image_facts, may_matter
 from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, FaceOrder
 from enclave.deid.harvest import Harvest, patient_key
-from enclave.deid.instance import InstanceCleaner, Tools, Trace
+from enclave.deid.instance import REVIEW, InstanceCleaner, Tools, Trace
 from enclave.deid.looking import Looked, frames_of, is_slice, look_at
 from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, trim
 from enclave.deid.profile import OPTIONS, PIXEL_OPTIONS
@@ -169,7 +170,7 @@ class Worker:
             change = self._change(outcome, instance, elements, cleaner)
             redaction = change.redaction
         with _timed(outcome, "clean"):
-            cleaned, trace = cleaner.clean(tree)
+            cleaned, trace = self._cleaned(tree, cleaner)
             cleaned.update(self._declared)
             if self._cleans_pixels and elements:
                 cleaned.update(self._declared_of_pixels)
@@ -190,6 +191,20 @@ class Worker:
             self._write(outcome, instance, encoded, elements=elements, cleaner=cleaner, change=change)
         if faceless:  # what was copied is not what stands in the file
             outcome.input_sha256 = digest_of(instance.source.file_pieces())
+
+    def _cleaned(self, tree: Node, cleaner: InstanceCleaner) -> tuple[Node, Trace]:
+        """The cleaned object; a document in it is taken out before, and a new one put into its place."""
+        field = tree.pop(DOCUMENT, None)
+        if field is None:
+            return cleaner.clean(tree)
+        if "clean_descriptors" not in self._plan.tools.profile.options:
+            raise Quarantined("encapsulated_document")  # no option lets free text stay
+        document = cleaned_pdf(field, clean=cleaner.clean_block)
+        cleaned, trace = cleaner.clean(tree)
+        put(cleaned, document)
+        trace.letters.append("C")
+        trace.redactions.append((f"{DOCUMENT:08x}", REVIEW))
+        return cleaned, trace
 
     def sees_text(self, path: Path) -> bool:
         """Whether a slice of a sample shows text, or cannot be looked at: then all of its series are looked at."""

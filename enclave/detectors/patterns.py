@@ -68,6 +68,7 @@ CLINICAL: Final[dict[str, re.Pattern[str]]] = {
     "place": re.compile(
         rf"\b(?:lives\s+in|resident\s+of|from|born\s+in|transferred\s+from|moved\s+to)\s+(?:{_CAP}\s?)+"
     ),
+    "spelled": re.compile(r"(?<![^\W_])[^\W\d_](?:[ .\-]{1,2}[^\W\d_]){4,}(?![^\W_])"),  # letter by letter
     "zip": re.compile(r"\b[A-Z]{2}\s+\d{5}(?:-\d{4})?\b|\b[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b"),
     "old_age": re.compile(r"\b(?:9\d|1[01]\d)[\s-]*(?:year|yr|y/?o|y\b|jahre)[\w-]*(?:[\s-]*old)?", re.IGNORECASE),
     "room": re.compile(r"\b(?:room|bed|ward)\s+[A-Z]?\d+\w*", re.IGNORECASE),

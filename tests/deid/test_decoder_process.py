@@ -13,13 +13,15 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import set_pixel_data
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from enclave.deid import decoders
+from enclave.deid import decoders, fork_client
 from enclave.deid.decoders import decoded_frames
+from enclave.deid.fork_client import client_of
 from enclave.deid.pixel_form import PixelForm
 from enclave.deid.reasons import Quarantined
 from enclave.deid.stored_pixels import pixel_array
 
 ROWS, COLUMNS = 64, 96
+SERVER = "enclave.deid.decoder_process"
 
 
 def compressed(path: Path, syntax: UID, *, frames: int = 1, signed: bool = False) -> Path:
@@ -67,17 +69,17 @@ def with_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         code = f"{head}\ndef decode(request, *, value, answer):\n    {body}\none.decode = decode\none.main()\n"
         script = tmp_path / "stand_in.py"
         script.write_text(code, "utf-8")
-        real = decoders.subprocess.Popen
+        real = fork_client.subprocess.Popen
 
         def other(command: list[str], **options: object) -> object:
             return real([command[0], str(script), command[-1]], **options)
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(decoders, "_processes", {})
-        monkeypatch.setattr(decoders.subprocess, "Popen", other)
+        monkeypatch.setattr(fork_client, "_clients", {})
+        monkeypatch.setattr(fork_client.subprocess, "Popen", other)
 
     yield start
-    decoders._process().end()
+    client_of(SERVER).end()
 
 
 @pytest.mark.parametrize(
@@ -107,13 +109,13 @@ def test_a_decoder_that_hangs_is_ended(with_decoder: object, tmp_path: Path, mon
     path = compressed(tmp_path / "one.dcm", RLELossless)
     with pytest.raises(Quarantined):
         list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))
-    assert decoders._process()._running is None
+    assert client_of(SERVER)._running is None
 
 
 def test_after_a_crash_of_the_process_the_next_file_is_decoded(tmp_path: Path) -> None:
     path = compressed(tmp_path / "one.dcm", RLELossless)
     first = pixel_array(path)
-    running = decoders._process()._running
+    running = client_of(SERVER)._running
     assert running is not None
     os.kill(running[0].pid, signal.SIGKILL)
     running[0].wait()
