@@ -82,6 +82,11 @@ def requests_of(rows: Iterable[Row], name: str) -> frozenset[str]:
     )
 
 
+def _versions(row: Row) -> list[str]:
+    """The dataset versions of the leases that a record of a cell names."""
+    return sorted({str(one.get("version", "")) for one in row["detail"].get("leases") or ()})
+
+
 def _begins(row: Row) -> bool:
     return row["kind"] == "cell.execute" and row["outcome"] in ("intent", "failed")
 
@@ -215,6 +220,7 @@ class _Builder:
             "dataset.open": self._lease,
             "dataset.read": self._read,
             "cell.execute": self._cell,
+            "cell.leases": self._held,
             "intermediate.save": self._saved,
             "intermediate.load": self._loaded,
             "egress.submit": self._submitted,
@@ -243,7 +249,7 @@ class _Builder:
         node_id = f"{kind}:{name}"
         node = self._nodes.setdefault(node_id, Node(node_id, kind, name))
         for key, value in facts.items():
-            if value not in (None, "", ()) and key not in node.facts:
+            if value not in (None, "", (), []) and key not in node.facts:
                 node.facts[key] = value
         return node_id
 
@@ -280,6 +286,7 @@ class _Builder:
             person=row["actor"],
             project=row["project"],
             environment=_detail(row, "environment"),
+            notebook=_detail(row, "notebook"),
             started=row["time"],
             seq=int(row["seq"]),
         )
@@ -321,11 +328,15 @@ class _Builder:
         is_run = row["kind"] == "cell.execute"
         cell = self._node("cell", name, person=row["actor"], started=row["time"], seq=int(row["seq"]))
         if is_run:
-            self._node("cell", name, code_hash=_detail(row, "code_hash"))
+            self._node("cell", name, code_hash=_detail(row, "code_hash"), held=_versions(row))
             if row["outcome"] != "intent":
                 self._node("cell", name, status=row["outcome"], ended=row["time"])
         self._edge(kernel, cell, "ran")
         return cell
+
+    def _held(self, row: Row) -> None:
+        """What a cell's intent could not know yet: which data its kernel had open when it began."""
+        self._nodes[self._cell(row)].facts["held"] = _versions(row)
 
     def _saved(self, row: Row) -> None:
         kept = self._node(

@@ -19,11 +19,12 @@ PAGE: Final = 2000
 _HEX: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _COLUMNS: Final = (
     "seq, time, kind, actor, project, dataset, version, objects, kernel, cell, outcome, "
-    "CASE WHEN kind = 'cell.execute' THEN json_object('code_hash', detail -> 'code_hash') ELSE detail END AS detail"
+    "CASE WHEN kind = 'cell.execute' "
+    "THEN json_object('code_hash', detail -> 'code_hash', 'leases', detail -> 'leases') ELSE detail END AS detail"
 )
 _KEPT: Final = "('intermediate.save', 'intermediate.load')"
 _OF_KERNEL: Final = (
-    "('kernel.start', 'dataset.open', 'dataset.read', 'cell.execute', 'egress.submit', "
+    "('kernel.start', 'dataset.open', 'dataset.read', 'cell.execute', 'cell.leases', 'egress.submit', "
     "'intermediate.save', 'intermediate.load')"
 )
 _PAPERS: Final = "('version.register', 'determination.sign', 'release.decide', 'grant.decide')"
@@ -125,11 +126,25 @@ def _with_purposes(rows: list[dict[str, Any]], ask: Ask) -> list[dict[str, Any]]
             f"AND r.project IN {_listed(projects)} ORDER BY b.seq"
         )
         of_project = {str(project): str(text) for project, text in ask(sql, PAGE).rows}
+    notebooks = _notebooks({row["kernel"] for row in rows if row["kind"] == "kernel.start"}, ask)
     for row in rows:
         if row["kind"] == "dataset.open" and row["project"] in of_project:
             row["detail"]["purpose"] = of_project[row["project"]]
+        if row["kind"] == "kernel.start" and row["kernel"] in notebooks:
+            row["detail"]["notebook"] = notebooks[row["kernel"]]
         row["detail"].update(texts.get(int(row["seq"]), {}))
     return rows
+
+
+def _notebooks(kernels: set[str], ask: Ask) -> dict[str, str]:
+    """What clients called the notebooks of these kernels; a kernel has one."""
+    if not kernels:
+        return {}
+    sql = (
+        "SELECT kernel, min(notebook) FROM cell_executions "  # noqa: S608 - checked names
+        f"WHERE notebook IS NOT NULL AND kernel IN {_listed(kernels)} GROUP BY kernel"
+    )
+    return {str(kernel): str(notebook) for kernel, notebook in ask(sql, PAGE).rows}
 
 
 def _pages(where: str, ask: Ask) -> list[dict[str, Any]]:

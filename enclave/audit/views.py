@@ -20,13 +20,14 @@ CREATE TABLE records (
 CREATE TABLE cells (
   seq BIGINT, cell VARCHAR, actor VARCHAR, project VARCHAR, kernel VARCHAR, session VARCHAR, started TIMESTAMPTZ,
   ended TIMESTAMPTZ, status VARCHAR, reason VARCHAR, code_hash VARCHAR, duration_ms BIGINT, datasets VARCHAR,
-  objects VARCHAR, outputs VARCHAR, code VARCHAR
+  objects VARCHAR, outputs VARCHAR, code VARCHAR,
+  notebook VARCHAR, leases VARCHAR
 );
 CREATE TABLE acts AS FROM records LIMIT 0;
 CREATE TABLE bodies (seq BIGINT, name VARCHAR, text VARCHAR);
 CREATE TABLE state (high_water BIGINT, schema INTEGER);
 """
-SCHEMA = 5
+SCHEMA = 6
 CELL = "cell.execute"
 
 INGEST = """
@@ -53,17 +54,19 @@ INSERT INTO cells
          CASE WHEN s.outcome = 'intent' THEN coalesce(e.outcome, 'running') ELSE s.outcome END,
          coalesce(e.reason, s.reason), s.code_hash, coalesce(e.duration_ms, s.duration_ms),
          coalesce(e.detail, s.detail)::JSON -> 'datasets', to_json(coalesce(e.objects, s.objects)),
-         coalesce(e.detail, s.detail)::JSON -> 'outputs', b.text
+         coalesce(e.detail, s.detail)::JSON -> 'outputs', b.text, n.text,
+         coalesce(e.detail::JSON -> 'leases', s.detail::JSON -> 'leases')
   FROM batch_records s
     LEFT JOIN batch_records e ON e.start_seq = s.seq
     LEFT JOIN batch_bodies b ON b.seq = s.seq AND b.name = 'code'
+    LEFT JOIN batch_bodies n ON n.seq = s.seq AND n.name = 'notebook'
   WHERE s.kind = '{CELL}' AND s.start_seq IS NULL
   ORDER BY s.seq
 """  # noqa: S608 - a constant of this module
 END_CELLS = """
 UPDATE cells SET ended = TRY_CAST(e.time AS TIMESTAMPTZ), status = e.outcome, reason = e.reason,
        duration_ms = e.duration_ms, datasets = e.detail::JSON -> 'datasets', objects = to_json(e.objects),
-       outputs = e.detail::JSON -> 'outputs'
+       outputs = e.detail::JSON -> 'outputs', leases = coalesce(e.detail::JSON -> 'leases', leases)
   FROM batch_records e WHERE e.start_seq = cells.seq AND e.start_seq < ?
 """
 # Which cells have begun and not ended, for the ends that are still to come.
@@ -78,7 +81,8 @@ CREATE VIEW events AS
 
 CREATE VIEW cell_executions AS
   SELECT cell, seq, actor, project, kernel, session, started, ended, status, reason, code_hash, code, duration_ms,
-         datasets::JSON AS datasets, from_json(objects, '["VARCHAR"]') AS objects, outputs::JSON AS outputs
+         datasets::JSON AS datasets, from_json(objects, '["VARCHAR"]') AS objects, outputs::JSON AS outputs,
+         notebook, leases::JSON AS leases
   FROM cells;
 
 CREATE VIEW dataset_access AS

@@ -43,6 +43,7 @@ from enclave.sealed.store import SealedStore
 from enclave.wire.messages.broker import (
     CloseListener,
     Execution,
+    LeasesReply,
     Listener,
     OpenListener,
     Reads,
@@ -182,15 +183,16 @@ class BrokerDaemon:
         self._end(message.kernel, "kernel_ended", tell_launcher=False)
         return Done()
 
-    def _execution(self, message: Execution, _call: Call) -> Done:
-        self._session(message.kernel).set_cell(message.cell, ended=message.ended)
-        return Done()
+    def _execution(self, message: Execution, _call: Call) -> LeasesReply:
+        session = self._session(message.kernel)
+        session.set_cell(message.cell, ended=message.ended)
+        return session.in_force()
 
     def _reads(self, message: Reads, _call: Call) -> ReadsReply:
         session = self._session(message.kernel)
         session.set_cell(None, ended=message.cell)
         datasets, objects, count = session.reads(message.cell)
-        return ReadsReply(datasets=datasets, objects=objects, object_count=count)
+        return ReadsReply(datasets=datasets, objects=objects, object_count=count, in_force=session.in_force())
 
     def _verify(self, message: VerifyVersion, _call: Call) -> VerifyReply:
         name = VersionName(check_name(message.dataset, what="dataset"), message.version)

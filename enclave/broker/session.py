@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from enclave.core.errors import DeniedError
 from enclave.core.ids import VersionName
 from enclave.sealed.reader import OpenVersion
+from enclave.wire.messages.broker import LeaseInForce, LeasesReply
 from enclave.wire.messages.registry import LeaseFacts
 
 BACKGROUND = "background"
 MAX_NAMED_OBJECTS = 200
+MAX_NAMED_LEASES = 64
 _REMEMBERED_CELLS = 32
 
 
@@ -59,6 +61,7 @@ class Session:
         self._reads: OrderedDict[str, CellReads] = OrderedDict()
         self._cell: str | None = None
         self._ended = False
+        self._change = 0
 
     @property
     def cell(self) -> str:
@@ -81,6 +84,7 @@ class Session:
         with self._guard:
             if self._ended:
                 raise lease_ended()
+            self._change += lease.id not in self._leases
             self._leases[lease.id] = lease
             self._opened.add(lease.name)
 
@@ -104,10 +108,18 @@ class Session:
         with self._guard:
             return list(self._leases.values())
 
+    def in_force(self) -> LeasesReply:
+        """The open leases as the tap is told of them."""
+        with self._guard:
+            found = sorted((str(lease.name), lease.id) for lease in self._leases.values())
+            named = tuple(LeaseInForce(lease=lease, version=name) for name, lease in found[:MAX_NAMED_LEASES])
+            return LeasesReply(leases=named, count=len(found), change=self._change)
+
     def end(self) -> list[Lease]:
         """Ends all leases and returns them; a second time there are none."""
         with self._guard:
             self._ended = True
+            self._change += 1
             ended = list(self._leases.values())
             self._leases.clear()
             return ended

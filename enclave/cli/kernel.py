@@ -72,6 +72,7 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
         "ENCLAVE_LAUNCHER_SOCKET": str(socket),
         "ENCLAVE_PROJECT": project,
         "ENCLAVE_ENVIRONMENT": environment,
+        "JPY_SESSION_NAME": str(notebook),
     }
     document: Any = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=EnclaveKernelSpecManager())

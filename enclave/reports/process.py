@@ -124,6 +124,7 @@ class PapermillProcess:
             "JUPYTER_NO_CONFIG": "1",
             "ENCLAVE_LAUNCHER_SOCKET": task.launcher_socket,
             "ENCLAVE_PROJECT": task.project,
+            "JPY_SESSION_NAME": task.notebook.name,
         }
         with self._guard:
             if self._ended:

@@ -50,6 +50,7 @@ class KernelPlan:
     id: str
     owner: Owner
     path: str
+    notebook: str
     session: str
     folder: Path
     front: Path
@@ -87,6 +88,7 @@ def start_tap(
         role=rights.role,
         project=rights.project,
         session=plan.session,
+        notebook=plan.notebook,
         environment=plan.packages.id,
         front=connection_info(str(places.child_view(plan.front) / "c"), key=plan.front_key),
         back=connection_info(str(places.child_view(plan.folder) / "zmq" / "k"), key=plan.back_key),
@@ -181,7 +183,10 @@ def _working_folder(code: Path, path: str) -> str:
     place = code
     for part in parts:
         place = place / part
-        if place.is_symlink() or not place.is_dir():
+        try:
+            if place.is_symlink() or not place.is_dir():
+                return CODE
+        except OSError:  # a name that no file can have
             return CODE
     return str(PurePosixPath(CODE, *parts))
 

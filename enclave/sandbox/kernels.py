@@ -18,6 +18,7 @@ from enclave.audit.event import Event
 from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, NotFoundError
 from enclave.core.ids import check_ticket
+from enclave.core.names import stated_name
 from enclave.runtime.log import Log
 from enclave.sandbox import kernel_process
 from enclave.sandbox.budget_file import tell_budget
@@ -325,7 +326,8 @@ class Kernels:
             id=kernel_id,
             owner=owner,
             path=message.path,
-            session=message.session,
+            notebook=stated_name(message.notebook or _notebook_of(message.path)),
+            session=stated_name(message.session),
             folder=make_dir(self._places.run / "kernels" / short(kernel_id), mode=0o711),
             front=make_dir(owner.front / short(kernel_id), mode=0o711, owner=door),
             front_key=secrets.token_hex(32),
@@ -475,6 +477,11 @@ class Kernels:
 
     def _now(self) -> str:
         return format_time(self._shop.clock.now())
+
+
+def _notebook_of(path: str) -> str:
+    """``path`` when it is one of a notebook and not of a folder."""
+    return path if path.endswith(".ipynb") else ""
 
 
 def _quietly(act: Callable[[], None], log: Log) -> None:

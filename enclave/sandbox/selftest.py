@@ -107,7 +107,8 @@ def _kernel(runtime: Runtime) -> Iterator[tuple[Sandbox, dict[str, Any], str]]:
     owner = Owner(id="self", person="selftest", front=places.run, view=str(places.run))
     folder = make_dir(places.run / "kernels" / "selftest", mode=0o711)
     plan = kernel_process.KernelPlan(
-        id=secrets.token_hex(16), owner=owner, path="", session="", folder=folder, front=folder,
+        id=secrets.token_hex(16), owner=owner, path="",
+            notebook="", session="", folder=folder, front=folder,
         front_key="", back_key=secrets.token_hex(32),
         packages=ChosenSet(runtime.environment_id, runtime.kernel_env),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
+from enclave.core.names import printable, stated_name
 from enclave.wire.client import call_once
 from enclave.wire.messages.launcher import (
     InterruptKernel,
@@ -116,9 +117,10 @@ class EnclaveProvisioner(KernelProvisionerBase):
 
     async def _start(self, kwargs: dict[str, Any]) -> KernelReply:
         env = kwargs.get("env") or {}
-        path = notebook_path(env.get("JPY_SESSION_NAME", ""), kwargs.get("cwd") or "")
+        stated = env.get("JPY_SESSION_NAME", "")
         message = StartKernel(
-            path=path,
+            path=notebook_path(stated, kwargs.get("cwd") or ""),
+            notebook=notebook_name(stated),
             project=env.get("ENCLAVE_PROJECT") or None,
             session=self.kernel_id or "",
             environment=env.get("ENCLAVE_ENVIRONMENT", ""),
@@ -136,13 +138,19 @@ class EnclaveProvisioner(KernelProvisionerBase):
             self.log.warning("Launcher did not do this: %s", error.code)
 
 
+def notebook_name(session_name: str) -> str:
+    """What the records of its cells may call the notebook: its path below the code folder, else its file's name."""
+    return stated_name(notebook_path(session_name, "") or PurePosixPath(session_name).name)
+
+
 def notebook_path(session_name: str, cwd: str) -> str:
-    """The notebook's path below the code folder, as far as the client says it."""
+    """The notebook's path below the code folder, as far as the client says it; a folder of a name that is no text is
+    not found by it."""
     code = PurePosixPath(Path("~/code").expanduser())
     for text in (session_name, cwd):
         path = PurePosixPath(text)
         if text and path.is_absolute() and path.is_relative_to(code) and ".." not in path.parts:
-            return str(path.relative_to(code)).removeprefix(".")
+            return printable(str(path.relative_to(code))).removeprefix(".")
     return ""
 
 

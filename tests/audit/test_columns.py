@@ -95,12 +95,17 @@ def test_a_key_of_detail_that_has_a_column_has_one_type_in_every_kind():
     assert declared == wanted
 
 
+HELD = [{"lease": "c" * 32, "version": "a@1"}]
+
+
 def run_cell(auditd, cell, *, parts=("intent", "ok")):
     told = {"actor": "rosa", "project": "demo", "kernel": "a" * 32, "cell": cell}
     if "intent" in parts:
-        auditd.client.record("cell.execute", outcome="intent", bodies={"code": f"run('{cell}')"}, **told)
+        bodies = {"code": f"run('{cell}')", "notebook": f"demo/{cell[0]}.ipynb"}
+        auditd.client.record("cell.execute", outcome="intent", bodies=bodies, detail={"leases": []}, **told)
     if "ok" in parts:
-        auditd.client.record("cell.execute", detail={"duration_ms": 5, "datasets": ["a@1"]}, objects=("t",), **told)
+        detail = {"duration_ms": 5, "datasets": ["a@1"]} | ({"leases": HELD} if cell[0] == "1" else {})
+        auditd.client.record("cell.execute", detail=detail, objects=("t",), **told)
     if "refused" in parts:
         auditd.client.record("cell.execute", outcome="refused", reason="no_ledger", **told)
 
@@ -139,3 +144,9 @@ def test_a_cell_is_one_row_wherever_its_end_comes(auditd, how):
     rows = ask(told)
     assert rows[:2] == [[one, "ok", f"run('{one}')", 5, '["a@1"]', ["t"], False], done]
     assert [row[:2] for row in rows[2:]] == [["3" * 32, "refused"]]
+    stated = ask("SELECT notebook, leases FROM cell_executions ORDER BY seq")
+    assert [(notebook, leases and json.loads(leases)) for notebook, leases in stated] == [
+        ("demo/1.ipynb", HELD),  # the end knew better
+        ("demo/2.ipynb", []),
+        (None, None),
+    ]

@@ -54,7 +54,7 @@ def events() -> list[dict[str, Any]]:
     add("grant.decide", actor="hana", project="demo", **ct, detail=granted)
     add("grant.decide", actor="hana", project="demo", **ct, detail={**granted, "person": "rolf", "grant": "ae" * 16})
     add("kernel.start", outcome="intent", **rosa, detail={"environment": "env-1"})
-    add("kernel.start", **rosa, detail={"environment": "env-1"})
+    add("kernel.start", **rosa, detail={"environment": "env-1", "notebook": "demo/look.ipynb"})
     add("kernel.start", **rolf, detail={"environment": "env-1"})
     add("cell.execute", outcome="intent", **rosa, cell=cell(1), detail={"code_hash": "c1"})
     lease = {"lease": LEASE, "certificate": CERTIFICATE, "expires": "2031-01-01T00:00:00Z", "purpose": "Lung study"}
@@ -62,10 +62,12 @@ def events() -> list[dict[str, Any]]:
     add("dataset.open", **rosa, **ct, cell=cell(1), detail=lease)
     add("dataset.read", **rosa, **ct, cell=cell(1), objects=["s2", "s1"], detail={"lease": LEASE, "count": 2})
     add("cell.execute", **rosa, cell=cell(1))
-    add("cell.execute", outcome="intent", **rosa, cell=cell(2), detail={"code_hash": "c2"})
+    held = [{"lease": LEASE, "version": "demo-ct@3"}]
+    add("cell.execute", outcome="intent", **rosa, cell=cell(2), detail={"code_hash": "c2", "leases": []})
+    add("cell.leases", **rosa, cell=cell(2), detail={"leases": held})
     add("cell.execute", outcome="failed", **rosa, cell=cell(2))
     add("dataset.open", **rolf, **mr, cell=cell(9), detail={"lease": "cd" * 16, "certificate": "df" * 16})
-    add("cell.execute", outcome="intent", **rosa, cell=cell(3), detail={"code_hash": "c3"})
+    add("cell.execute", outcome="intent", **rosa, cell=cell(3), detail={"code_hash": "c3", "leases": held})
     add("egress.submit", outcome="intent", **rosa, cell=cell(3), detail={"files": 1})
     add("egress.submit", **rosa, cell=cell(3), detail={"request": REQUEST, "sha256": [FILE], "round": 1})
     add("cell.execute", **rosa, cell=cell(3))
@@ -99,6 +101,8 @@ def test_a_file_leads_to_its_cells_objects_certificate_lease_person_and_environm
     assert facts(graph, f"cell:{cell(1)}")["read"] == {"demo-ct@3": ["s1", "s2"]}
     assert facts(graph, f"cell:{cell(2)}")["status"] == "failed"
     assert facts(graph, f"kernel:{ONE}")["environment"] == "env-1"
+    assert facts(graph, f"kernel:{ONE}")["notebook"] == "demo/look.ipynb"
+    assert [facts(graph, f"cell:{cell(number)}").get("held") for number in (1, 2, 3)] == [None, *[["demo-ct@3"]] * 2]
     lease = facts(graph, f"lease:{LEASE}")
     assert (lease["person"], lease["purpose"], lease["project"]) == ("rosa", "Lung study", "demo")
     assert (lease["grant"]["id"], lease["grant"]["by"]) == ("ad" * 16, "hana")
@@ -241,7 +245,9 @@ def test_the_same_graph_comes_out_of_a_real_ledger(auditd, asks, monkeypatch):
     auditd.client.record("project.create", actor="stella", project="demo", outcome="intent", bodies=bodies)
     for row in events():
         kept = {key: value for key, value in row.items() if key not in ("seq", "time", "kind") and value is not None}
-        kept["detail"] = {key: value for key, value in row["detail"].items() if key != "purpose"}
+        kept["detail"] = {key: value for key, value in row["detail"].items() if key not in ("purpose", "notebook")}
+        if row["kind"] == "cell.execute" and row["outcome"] == "intent" and row["kernel"] == ONE:
+            kept["bodies"] = {"notebook": "demo/look.ipynb"}
         reason = {"reason": "error"} if row["outcome"] == "failed" else {}
         actor = kept.pop("actor", None) or "service:test"
         if "objects" in kept:
@@ -252,6 +258,10 @@ def test_the_same_graph_comes_out_of_a_real_ledger(auditd, asks, monkeypatch):
         assert {n.id for n in found.nodes} == {n.id for n in wanted.nodes}
         assert found.edges == wanted.edges
         assert facts(found, f"lease:{LEASE}")["purpose"] == purpose
+        assert facts(found, f"kernel:{ONE}")["notebook"] == "demo/look.ipynb"
+        assert facts(found, f"cell:{cell(2)}") == facts(wanted, f"cell:{cell(2)}") | {
+            name: facts(found, f"cell:{cell(2)}")[name] for name in ("started", "ended", "seq")
+        }
     assert auditd.events(kind="audit.query", actor="ada", outcome="ok")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from enclave.broker.session import KernelIdentity, Lease, Session
 from enclave.core.clock import format_time
 from enclave.core.errors import (
     DeniedError,
@@ -28,6 +29,7 @@ from enclave.wire.client import WireClient
 from enclave.wire.messages.broker import (
     CloseListener,
     Execution,
+    LeasesReply,
     ListDatasets,
     ListObjects,
     OpenDataset,
@@ -306,6 +308,30 @@ def test_a_process_of_another_uid_is_refused_on_a_kernels_socket(broker: Stand) 
     assert [event["reason"] for event in events] == ["other_uid"] * 3
     assert events[0]["detail"] == {"act": "use", "uid": os.getuid(), "expected_uid": os.getuid() + 1}
     assert not broker.events(kind="dataset.open")
+
+
+def test_the_tap_is_told_which_leases_are_in_force(broker: Stand) -> None:
+    """At the beginning of each cell, and at its end; a lease of another kernel is none of it."""
+    other = broker.kernel()
+    other.open()
+    kernel = broker.kernel()
+    assert broker.call(Execution(kernel=kernel.id, cell=CELL)) == LeasesReply(leases=())
+    lease = kernel.open().lease
+    kernel.open()  # the same one again
+    (held,) = broker.reads(kernel, CELL).in_force.leases
+    assert (held.lease, held.version) == (lease, "demo-ct@1")
+    said = broker.call(Execution(kernel=kernel.id, cell="2" * 32))
+    assert (said.leases, said.count, said.change) == ((held,), 1, 1)
+
+
+def test_many_leases_are_counted_though_not_all_are_named() -> None:
+    session = Session(KernelIdentity(kernel="k", person="rosa", role="", project="demo", directory="/", uid=0))
+    for number in range(100):
+        session.add(Lease(f"{number:032x}", VersionName("demo-ct", number + 1)))
+    said = session.in_force()
+    assert (len(said.leases), said.count, said.change) == (64, 100, 100)
+    session.end()
+    assert (session.in_force().count, session.in_force().change) == (0, 101)
 
 
 def test_a_kernels_socket_serves_no_request_of_the_launcher(broker: Stand) -> None:

@@ -44,6 +44,7 @@ class FarSide:
     executions: list[tuple[str, str | None]] = field(default_factory=list)
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     objects: tuple[str, ...] = ("tables/patients",)
+    in_force: broker.LeasesReply = field(default_factory=lambda: broker.LeasesReply(leases=()))
     listeners: dict[str, WireServer] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -76,9 +77,11 @@ class FarSide:
             self.closed.append(message.kernel)
         return Done()
 
-    def execution(self, message: Any, _: Any) -> Done:
-        if isinstance(message, broker.Execution):
-            self._note(message.kernel, message.cell, message.ended)
+    def execution(self, message: broker.Execution, _: Any) -> broker.LeasesReply:
+        self._note(message.kernel, message.cell, message.ended)
+        return self.in_force
+
+    def submit_execution(self, _message: Any, _: Any) -> Done:
         return Done()
 
     def _note(self, kernel: str, cell: str | None, ended: str | None) -> None:
@@ -203,7 +206,7 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
         "airlockd": {
             airlock.OpenSubmitListener: far.open_submit,
             airlock.CloseSubmitListener: far.close_listener,
-            airlock.SubmitExecution: far.execution,
+            airlock.SubmitExecution: far.submit_execution,
         },
     }
     servers = [

@@ -15,7 +15,7 @@ import pytest
 from enclave.core.errors import ConflictError
 from enclave.runtime.log import Log
 from enclave.wire.framing import encode
-from enclave.wire.messages import broker
+from enclave.wire.messages import airlock
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import WireServer
 from enclave.wire.polled_line import MAX_AT_ONCE, BrokenLineError, PolledLine
@@ -67,11 +67,13 @@ def _frame(value: dict[str, Any]) -> bytes:
 
 
 def test_an_answer_arrives_and_the_connection_serves_the_next_question(tmp_path: Path) -> None:
-    server = WireServer(tmp_path / "a.sock", {broker.Execution: lambda _m, _c: Done()}, log=Log("t"), allowed_uids=None)
+    server = WireServer(
+        tmp_path / "a.sock", {airlock.SubmitExecution: lambda _m, _c: Done()}, log=Log("t"), allowed_uids=None
+    )
     server.start()
     watched = Watched(tmp_path / "a.sock")
     for _ in range(2):
-        watched.line.ask(broker.Execution(kernel="k", cell="c"))
+        watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
         assert watched.answer() == Done()
     assert len(watched.open) == 1
     server.close()
@@ -81,10 +83,10 @@ def test_what_the_service_refuses_is_raised(tmp_path: Path) -> None:
     def refuse(_m: Any, _c: Any) -> Done:
         raise ConflictError("kernel: wanted another, got this", code="other_kernel")
 
-    server = WireServer(tmp_path / "a.sock", {broker.Execution: refuse}, log=Log("t"), allowed_uids=None)
+    server = WireServer(tmp_path / "a.sock", {airlock.SubmitExecution: refuse}, log=Log("t"), allowed_uids=None)
     server.start()
     watched = Watched(tmp_path / "a.sock")
-    watched.line.ask(broker.Execution(kernel="k", cell="c"))
+    watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     with pytest.raises(ConflictError) as fault:
         watched.answer()
     assert fault.value.code == "other_kernel"
@@ -93,7 +95,7 @@ def test_what_the_service_refuses_is_raised(tmp_path: Path) -> None:
 
 def test_an_answer_in_pieces_is_taken_when_it_is_whole(far: Any, tmp_path: Path) -> None:
     watched = Watched(tmp_path / "far.sock")
-    watched.line.ask(broker.Execution(kernel="k", cell="c"))
+    watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     with far() as other:
         data = _frame({"v": 1, "id": _asked(other), "ok": True, "body": {}})
         other.sendall(data[:7])
@@ -107,7 +109,7 @@ def test_an_answer_in_pieces_is_taken_when_it_is_whole(far: Any, tmp_path: Path)
 @pytest.mark.parametrize("what", ["another id", "no json", "two frames", "too long", "the end"])
 def test_anything_but_the_answer_breaks_the_line(far: Any, tmp_path: Path, what: str) -> None:
     watched = Watched(tmp_path / "far.sock")
-    watched.line.ask(broker.Execution(kernel="k", cell="c"))
+    watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     with far() as other:
         good = _frame({"v": 1, "id": _asked(other), "ok": True, "body": {}})
         other.sendall(
@@ -129,7 +131,7 @@ def test_anything_but_the_answer_breaks_the_line(far: Any, tmp_path: Path, what:
 
 def test_what_nobody_asked_for_ends_the_connection(far: Any, tmp_path: Path) -> None:
     watched = Watched(tmp_path / "far.sock")
-    watched.line.ask(broker.Execution(kernel="k", cell="c"))
+    watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     with far() as other:
         other.sendall(_frame({"v": 1, "id": _asked(other), "ok": True, "body": {}}))
         assert watched.answer() == Done()
@@ -142,11 +144,11 @@ def test_what_nobody_asked_for_ends_the_connection(far: Any, tmp_path: Path) -> 
 def test_what_cannot_be_asked_at_once_is_not_asked(far: Any, tmp_path: Path) -> None:
     watched = Watched(tmp_path / "nobody.sock")
     with pytest.raises(BrokenLineError):
-        watched.line.ask(broker.Execution(kernel="k", cell="c"))
+        watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     watched = Watched(tmp_path / "far.sock")
     with pytest.raises(BrokenLineError):
-        watched.line.ask(broker.Execution(kernel="k", cell="c" * MAX_AT_ONCE))
-    watched.line.ask(broker.Execution(kernel="k", cell="c"))
+        watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c" * MAX_AT_ONCE))
+    watched.line.ask(airlock.SubmitExecution(kernel="k", cell="c"))
     with pytest.raises(BrokenLineError):
-        watched.line.ask(broker.Execution(kernel="k", cell="d"))
+        watched.line.ask(airlock.SubmitExecution(kernel="k", cell="d"))
     assert watched.line.waiting

@@ -20,7 +20,7 @@ from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.sandbox.tap.settings import TapSettings
 from enclave.wire.messages.airlock import SubmitExecution
 from enclave.wire.messages.audit import Append
-from enclave.wire.messages.broker import Execution
+from enclave.wire.messages.broker import Execution, LeasesReply
 from enclave.wire.polled_line import BrokenLineError, PolledLine
 
 LEDGER_DEADLINE_S: Final = 1.2  # with the next one a cell is refused within two seconds
@@ -28,12 +28,15 @@ ATTRIBUTION_DEADLINE_S: Final = 0.25
 
 # With None: it may run. With an error: it may not. With a number of seconds: try another way within that time.
 Outcome = Callable[[EnclaveError | float | None], None]
+Correct = Callable[[LeasesReply], Event | None]
 
 
 @dataclass(slots=True)
 class _Begun:
     since: float
     tell: Outcome
+    correct: Correct
+    said: LeasesReply | None = None
     receipt_at: float | None = None
 
 
@@ -52,8 +55,11 @@ class Beginning:
         """Watches its connections with ``poller`` from now on."""
         self._poller = poller
 
-    def begin(self, event: Event, bodies: dict[str, str], *, cell: str, tell: Outcome) -> bool:
-        """Asks all three and calls ``tell`` once, later; says whether it did: if not, nothing is under way."""
+    def begin(self, event: Event, bodies: dict[str, str], *, cell: str, tell: Outcome, correct: Correct) -> bool:
+        """Asks all three and calls ``tell`` once, later; says whether it did: if not, nothing is under way.
+
+        ``correct`` gets what the broker said and returns what must be recorded beside ``event``, if anything.
+        """
         if self._poller is None or self._begun is not None:
             return False
         try:
@@ -63,7 +69,7 @@ class Beginning:
         except BrokenLineError:
             self._hang_up()
             return False
-        self._begun = _Begun(time.monotonic(), tell)
+        self._begun = _Begun(time.monotonic(), tell, correct)
         return True
 
     def wait_ms(self, otherwise: int) -> int:
@@ -102,8 +108,23 @@ class Beginning:
             return
         if line is self._ledger:
             self._begun.receipt_at = time.monotonic()
+        if line is self._broker:
+            self._begun.said = answer
         if not any(one.waiting for one in self._lines):
+            self._settle(self._begun)
+
+    def _settle(self, begun: _Begun) -> None:
+        """All three have answered: the cell may run, unless its record must be corrected first."""
+        said, begun.said = begun.said, None
+        more = begun.correct(said) if said is not None else None
+        if more is None:
             self._end(None)
+            return
+        begun.receipt_at = None
+        try:
+            self._ledger.ask_encoded(Append, append_body(more), quick=receipt_in)
+        except BrokenLineError:
+            self._end(self._left())
 
     def _left(self) -> float:
         since = self._begun.since if self._begun is not None else 0.0

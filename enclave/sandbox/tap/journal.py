@@ -31,11 +31,12 @@ from enclave.core.errors import EnclaveError, InvalidError, UnavailableError
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.beginning import ATTRIBUTION_DEADLINE_S, LEDGER_DEADLINE_S, Beginning
+from enclave.sandbox.tap.leases import KnownLeases
 from enclave.sandbox.tap.running import Running, text_of
 from enclave.sandbox.tap.settings import TapSettings
 from enclave.wire.client import WireClient
 from enclave.wire.messages.airlock import SubmitExecution
-from enclave.wire.messages.broker import Execution, Reads, ReadsReply
+from enclave.wire.messages.broker import Execution, LeasesReply, Reads, ReadsReply
 
 DEBT_DEADLINE_S = 0.3  # a record that nobody waits for; it is tried again
 MAX_TEXT_BYTES = 400_000  # a frame holds 1 MiB with all escapes
@@ -55,6 +56,7 @@ class Journal:
         self._audit = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=LEDGER_DEADLINE_S)
         self._debts = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=DEBT_DEADLINE_S)
         self._beginning = Beginning(settings)
+        self._leases = KnownLeases()
         self._begins = _Services(settings)
         self._ends = _Services(settings)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
@@ -92,7 +94,7 @@ class Journal:
 
         def tell(outcome: EnclaveError | float | None) -> None:
             if isinstance(outcome, float):
-                self._jobs.put((lambda: self._begin(running.cell, event, bodies, outcome), done))
+                self._jobs.put((lambda: self._begin(running, event, bodies, outcome), done))
                 return
             if outcome is not None:
                 self._tell_end(running.cell)
@@ -100,7 +102,8 @@ class Journal:
                 self._patience = 0.0
             done(None, outcome)
 
-        if not self._beginning.begin(event, bodies, cell=running.cell, tell=tell):
+        correct = functools.partial(self._correction, running, event)
+        if not self._beginning.begin(event, bodies, cell=running.cell, tell=tell, correct=correct):
             tell(LEDGER_DEADLINE_S)
 
     def finish(self, running: Running, *, outcome: str, reason: str | None, duration_s: float) -> None:
@@ -174,15 +177,32 @@ class Journal:
             except Exception as fault:  # noqa: BLE001 - one record that fails must not keep the others
                 self._log.error("record not written", fault)
 
-    def _begin(self, cell: str, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
+    def _begin(self, running: Running, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
         """The services hear of the cell while the ledger writes; when one of the three fails, it does not run."""
+        until = time.monotonic() + deadline_s
         try:
-            with self._begins.told(self._settings.kernel, cell) as all_heard:
+            with self._begins.told(self._settings.kernel, running.cell) as all_heard:
                 self._record_intent(event, bodies, deadline_s)
-                all_heard()
+                said = all_heard()
+            more = self._correction(running, event, said)
+            if more is not None:
+                self._record_intent(more, {}, max(0.05, until - time.monotonic()))
         except EnclaveError:
-            self._tell_end(cell)
+            self._tell_end(running.cell)
             raise
+
+    def _correction(self, running: Running, event: Event, said: LeasesReply) -> Event | None:
+        """What must be recorded before the cell runs, when its intent names other leases than are in force."""
+        found = self._leases.hear(said)
+        if all(event.detail.get(name) == value for name, value in found.detail().items()):
+            return None
+        running.leases = found
+        more = self._event("cell.leases", "ok", running.cell, found.detail())
+        return replace(more, id=found.event_id(running.cell))
+
+    def kernel_started(self) -> None:
+        """A kernel begins, with no lease."""
+        self._leases.forget()
 
     def _tell_end(self, cell: str) -> None:
         self._later.put(lambda: self._ends.tell_end(self._settings.kernel, cell))
@@ -199,10 +219,14 @@ class Journal:
                 f"cell: wanted at most {MAX_TEXT_BYTES} bytes of code, got more; import it from a module instead",
                 code="cell_too_large",
             )
-        detail = intent_detail(running, data)
+        detail, bodies = intent_detail(running, data), {"code": data.decode("utf-8")}
         if running.rule.kind == "cell.execute":
             detail["environment"] = self._settings.environment
-        return self._event(running.rule.kind, "intent", running.cell, detail), {"code": data.decode("utf-8")}
+            if self._settings.notebook:  # words of a person, as the code is: not in the record itself
+                bodies["notebook"] = self._settings.notebook
+        if running.rule.kind != "cell.input":
+            detail |= self._leases.now().detail()
+        return self._event(running.rule.kind, "intent", running.cell, detail), bodies
 
     def _finish(self, running: Running, outcome: str, reason: str | None, duration_s: float) -> None:
         detail: dict[str, Any] = {
@@ -214,9 +238,13 @@ class Journal:
             "output_cut": running.cut,
             "outputs_refused": running.shown.refused,
         }
+        if running.leases is not None:
+            detail |= running.leases.detail()
         objects: tuple[str, ...] | None = None
         try:
             reads = self._ends.end(self._settings.kernel, running.cell)
+            if reads.in_force is not None:
+                self._leases.hear(reads.in_force, late=True)
             objects = tuple(reads.objects[:MAX_OBJECTS]) or None
             detail |= {"datasets": list(reads.datasets), "objects_total": reads.object_count}
         except EnclaveError:
@@ -267,16 +295,17 @@ class _Services:
         self._airlock = WireClient(Path(settings.airlock_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
 
     @contextlib.contextmanager
-    def told(self, kernel: str, cell: str) -> Iterator[Callable[[], None]]:
-        """Tells both which cell runs, and goes on; what it gives waits until both have heard."""
+    def told(self, kernel: str, cell: str) -> Iterator[Callable[[], LeasesReply]]:
+        """Tells both which cell runs, and goes on; what it gives waits until both have heard, and says the leases."""
         with (
             self._broker.asked(Execution(kernel=kernel, cell=cell)) as broker_heard,
             self._airlock.asked(SubmitExecution(kernel=kernel, cell=cell)) as airlock_heard,
         ):
 
-            def both() -> None:
-                broker_heard()
+            def both() -> LeasesReply:
+                said: LeasesReply = broker_heard()
                 airlock_heard()
+                return said
 
             yield both
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enclave.sandbox.tap.amounts import NOTHING, Amount
+from enclave.sandbox.tap.leases import Leases
 from enclave.sandbox.tap.message import Message
 from enclave.sandbox.tap.rules import Rule
 
@@ -93,6 +94,7 @@ class Running:
     status: str = ""
     cut: bool = False
     shown: Shown = field(default_factory=Shown)
+    leases: Leases | None = None  # in force when it began, where its intent said others
 
     @property
     def done(self) -> bool:

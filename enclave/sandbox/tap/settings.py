@@ -15,7 +15,8 @@ class TapSettings:
     """``front`` and ``back`` are Jupyter connection infos (ipc) with a key each; sockets are host paths.
 
     ``left`` maps hour and day to ``[bytes, images, rows]`` that the person may still be shown in this project,
-    ``granted`` is what of it this tap has already. ``environment`` names the kernel's package set.
+    ``granted`` is what of it this tap has already. ``environment`` names the kernel's package set; ``notebook`` is the
+    path of the notebook as the client stated it, empty when it did not.
     """
 
     kernel: str
@@ -23,6 +24,7 @@ class TapSettings:
     role: str
     project: str
     session: str
+    notebook: str
     environment: str
     front: Json
     back: Json

@@ -144,6 +144,7 @@ class Tap:
     def kernel_started(self) -> None:
         """There is a kernel again."""
         self._over = ""
+        self._journal.kernel_started()
 
     def freeze(self, words: str) -> None:
         """The kernel is stopped and keeps what it has: nothing reaches it any more, and ``words`` say so."""

@@ -40,12 +40,32 @@ class CloseListener:
     kernel: str
 
 
-@request("broker.execution", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseInForce:
+    """An open lease of a kernel and the dataset version, NAME@V, that it is on."""
+
+    lease: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasesReply:
+    """The leases that a kernel holds now. ``leases`` stops at 64, ``count`` does not; ``change`` grows with each
+    change of them.
+    """
+
+    leases: tuple[LeaseInForce, ...]
+    count: int = 0
+    change: int = 0
+
+
+@request("broker.execution", reply=LeasesReply)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """The tap says which cell execution runs now in the kernel; ``cell`` None: none runs.
 
-    ``ended`` names the execution that is over: when another one runs by now, nothing changes.
+    ``ended`` names the execution that is over: when another one runs by now, nothing changes. The answer says which
+    data the kernel holds from then on.
     """
 
     kernel: str
@@ -55,7 +75,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadsReply:
-    """What was read during one execution: dataset versions and object names.
+    """What was read during one execution: dataset versions and object names; and the leases after it.
 
     ``objects`` stops at 200 names, ``object_count`` does not; every name is in the events ``dataset.read``.
     """
@@ -63,6 +83,7 @@ class ReadsReply:
     datasets: tuple[str, ...]
     objects: tuple[str, ...]
     object_count: int = 0
+    in_force: LeasesReply | None = None
 
 
 @request("broker.reads", reply=ReadsReply)

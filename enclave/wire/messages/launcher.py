@@ -167,10 +167,12 @@ class StartKernel:
     """Starts a kernel for this socket's person.
 
     ``project`` None: the first folder of ``path`` (relative to the code folder), else the only project.
-    ``environment`` is a package set as `enclave env list` names it; empty: the project's.
+    ``environment`` is a package set as `enclave env list` names it; empty: the project's. ``notebook`` is what the
+    client says its notebook is called: it decides nothing and stands beside the records of the kernel's cells.
     """
 
     path: str = ""
+    notebook: str = ""
     project: str | None = None
     session: str = ""
     environment: str = ""
