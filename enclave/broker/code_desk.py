@@ -57,8 +57,7 @@ class CodeDesk:
     def keep(self, message: KeepCode, call: Call) -> CodeReply:
         """Seals the bundle beside the request in place of what was kept; durable when it answers."""
         self._check_launcher("code.keep", message.person, call)
-        if len(call.descriptors) != 1 or os.fstat(call.descriptors[0]).st_size > MAX_BUNDLE_BYTES:
-            raise InvalidError("code folder: wanted one bundle of files beside the request, got something else")
+        self._check_bundle(message.person, call)
         with self._turn(message.person):
             try:
                 prepared = self._store.prepare(message.person, call.descriptors[0])
@@ -69,11 +68,25 @@ class CodeDesk:
                 words = "code folder: wanted room on the disk, got none; nothing was kept, tell the operator"
                 raise UnavailableError(words, code="no_space") from None
             except EnclaveError as error:
-                if error.code not in ("ledger_unavailable", "code_unknown_content"):
-                    self._audit.record("code.keep", actor=message.person, outcome="failed", reason=error.code)
+                self._note_not_kept(message.person, error)
                 raise
             self._audit.record("code.keep", actor=message.person, detail=prepared.facts)
         return CodeReply(generation=prepared.facts["generation"])
+
+    def _check_bundle(self, person: str, call: Call) -> None:
+        """Refuses a request without exactly one descriptor beside it, or with one of more than a bundle may have."""
+        if len(call.descriptors) == 1 and os.fstat(call.descriptors[0]).st_size <= MAX_BUNDLE_BYTES:
+            return
+        self._audit.record("code.keep", actor=person, outcome="refused", reason="not_a_bundle")
+        words = "code folder: wanted one bundle of files beside the request, got something else"
+        raise InvalidError(words, code="not_a_bundle")
+
+    def _note_not_kept(self, person: str, error: EnclaveError) -> None:
+        """A fault that is worth a record: not that none can be written, nor the question for contents it leads to."""
+        if error.code in ("ledger_unavailable", "code_unknown_content"):
+            return
+        outcome, reason = ("refused", "not_a_bundle") if isinstance(error, InvalidError) else ("failed", error.code)
+        self._audit.record("code.keep", actor=person, outcome=outcome, reason=reason)
 
     def _check_launcher(self, kind: str, person: str, call: Call) -> None:
         check_principal(person)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from enclave.audit.client import AuditClient
+from enclave.broker.code_desk import MAX_BUNDLE_BYTES
 from enclave.broker.code_store import CodeStore
 from enclave.core.errors import DeniedError, IntegrityError, InvalidError
 from enclave.keys.files import new_x25519
@@ -252,6 +253,37 @@ def test_damage_is_refused_in_words_and_in_the_ledger(broker: Any) -> None:
     os.close(fd)
     failed = [one for kind in ("code.open", "code.keep") for one in broker.events(kind=kind, outcome="failed")]
     assert [one["reason"] for one in failed] == ["code_damaged"] * 2
+    client.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0", b"\xff\xff\xff\xff" + MARK, b"\0\0\0\x02{}" + MARK, None])
+def test_what_is_no_bundle_is_refused_and_the_refusal_is_an_event(broker: Any, data: bytes | None) -> None:
+    client = WireClient(broker.audit.home.socket("brokerd"))
+    fd = bundled({"a.ipynb": MARK})
+    client.call_with_descriptors(KeepCode(person="rosa"), descriptors=(fd,))
+    os.close(fd)
+    fd = os.memfd_create("test")
+    os.write(fd, data or b"")
+    with pytest.raises(InvalidError) as fault:
+        client.call_with_descriptors(KeepCode(person="rosa"), descriptors=() if data is None else (fd,))
+    os.close(fd)
+    (refused,) = broker.events(kind="code.keep", outcome="refused")
+    assert (refused["actor"], refused["reason"]) == ("rosa", "not_a_bundle")
+    assert MARK.decode() not in str(fault.value) + str(refused)
+    _, (found,) = client.call_with_descriptors(OpenCode(person="rosa"), max_descriptors=1)
+    assert unbundled(found) == {"a.ipynb": MARK}
+    client.close()
+
+
+def test_a_bundle_beyond_any_size_is_refused_unread(broker: Any) -> None:
+    client = WireClient(broker.audit.home.socket("brokerd"))
+    fd = os.memfd_create("test")
+    os.truncate(fd, MAX_BUNDLE_BYTES + 1)
+    with pytest.raises(InvalidError):
+        client.call_with_descriptors(KeepCode(person="rosa"), descriptors=(fd,))
+    os.close(fd)
+    (refused,) = broker.events(kind="code.keep")
+    assert (refused["outcome"], refused["reason"]) == ("refused", "not_a_bundle")
     client.close()
 
 
