@@ -72,7 +72,10 @@ def look(
     output: Path | None = typer.Option(None, help="A new file for a picture (PNG)."),
     home: HomeOption = None,
 ) -> None:
-    """Look at an item of the review sample before you judge it (another data steward, honest broker)."""
+    """Look at an item of the review sample before you judge it: another data steward or an honest broker.
+
+    Heads from the front: an honest broker, and the expert while engaged for the version; also once judged.
+    """
     at = home_of(home)
     if output is not None and (output.exists() or output.is_symlink()):
         raise ConflictError("--output: wanted a new file, got one that exists; name another")

@@ -11,7 +11,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application
 
-from enclave.console import agreements, desks, egress, glass, grants, intake, oversight, releases, security_keys, words
+from enclave.console import (
+    agreements,
+    desks,
+    egress,
+    faces,
+    glass,
+    grants,
+    intake,
+    oversight,
+    releases,
+    security_keys,
+    words,
+)
 from enclave.console.gateway import Gateway
 from enclave.console.pages import Callback, Health, Missing, Static
 from enclave.core.secret import Secret
@@ -112,6 +124,7 @@ def _routes_of_keys() -> list[tuple[Any, ...]]:
     return [
         (f"determinations/{_ID}", security_keys.Determination),
         (f"determinations/{_ID}/report", security_keys.DeterminationReport),
+        (f"determinations/{_ID}/faces", faces.Faces),
         (f"determinations/{_ID}/ask", security_keys.AskSignature),
         (f"determinations/{_ID}/sign", security_keys.SignDetermination),
         ("security-keys", security_keys.SecurityKeys),

@@ -12,6 +12,7 @@ from enclave.wire.messages.intake import Batch, ListBatches, LookAtItem, ReviewI
 REVIEWERS = frozenset({"data_steward", "honest_broker"})
 # The picture comes with the page, so that one look is one event.
 PICTURE_POLICY = STRICT.replace("img-src 'self'", "img-src 'self' data:")
+FRONTAL = "/frontal"  # ends the name of the item that shows a series' head from the front
 _MAX_ITEM = 400  # characters of an item's name
 
 
@@ -23,10 +24,8 @@ class Desk(Page):
         return batch.state == "sealed" and self.has_role(*REVIEWERS) and batch.submitted_by != self.actor.name
 
     def may_look(self, batch: Batch, item: str) -> bool:
-        """Whether to offer one item: to an expert only heads from the front."""
-        if self.may_review(batch):
-            return True
-        return self.has_role("expert") and batch.submitted_by != self.actor.name and item.endswith("/frontal")
+        """Whether to offer one item: heads from the front only to an honest broker."""
+        return self.may_review(batch) and (self.has_role("honest_broker") or not item.endswith(FRONTAL))
 
     def item_url(self, batch: Batch, item: str, *, done: str = "") -> str:
         """The page of one item."""
@@ -80,7 +79,7 @@ class Judge(Desk):
             reason=reason,
         )
         batch: Batch = await self.ask("intaked", message)
-        left = waiting(batch)
+        left = [item for item in waiting(batch) if self.may_look(batch, item)]
         if left:
             self.redirect(self.item_url(batch, left[0], done="judged"), status=HTTPStatus.SEE_OTHER)
         else:

@@ -133,7 +133,14 @@ class Determination(Page):
             text=json.dumps(text, indent=2, ensure_ascii=False),
             digest=hashlib.sha256(found.text.encode("utf-8")).hexdigest(),
             mine=signer.get(found.state) == self.actor.name,
+            faces=self.has_role("honest_broker", "expert") and bool(_faces(text)),
         )
+
+
+def _faces(text: Any) -> Any:
+    """What the certificate says of heads that can be seen; None when nothing."""
+    told = text.get("quality", {}).get("faces")
+    return told.get("shown") if isinstance(told, dict) else None
 
 
 class DeterminationReport(Page):
@@ -145,7 +152,7 @@ class DeterminationReport(Page):
         parts = (signature_from_text(one) if one else None for one in (found.signature, found.countersignature))
         self.set_header("Content-Security-Policy", REPORT_POLICY)
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(report_html(SignedCertificate(found.text.encode("utf-8"), *parts)))
+        self.finish(report_html(SignedCertificate(found.text.encode("utf-8"), *parts), faces="faces"))
 
 
 class AskSignature(Asked):

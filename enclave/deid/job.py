@@ -61,12 +61,21 @@ class JobSpec:
     progress: Progress | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenHead:
+    """A head whose face went, from the front (uint8 by distance); ``before`` shows who it is. ``numbers``: as measured
+    on its series, shares of one and cm³."""
+
+    before: Array
+    after: Array
+    numbers: dict[str, float]
+
+
 @dataclass(slots=True)
 class JobResult:
     """What was done; ``patients`` maps originals to pseudonyms and offsets: the key back, for the vault only.
 
-    ``sources``: the input of each file that left. ``faces``: by the folder of a series whose face went, the head from
-    the front before and after; the first shows who it is.
+    ``sources``: the input of each file that left. ``faces``: by the folder of a series whose face went.
     """
 
     report: dict[str, Any]
@@ -74,7 +83,7 @@ class JobResult:
     tables: list[tables.CleanTable]
     sources: dict[str, Path] = field(default_factory=dict, repr=False)
     patients: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
-    faces: dict[str, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+    faces: dict[str, SeenHead] = field(default_factory=dict, repr=False)
 
 
 def run_job(spec: JobSpec) -> JobResult:
@@ -105,7 +114,7 @@ class _Job:
         self._outcomes: list[Outcome] = []
         self._seen: dict[int, Seen] = {}
         self._faces = account({}, {})
-        self._views: list[tuple[tuple[int, ...], Array, Array]] = []
+        self._heads: list[tuple[tuple[int, ...], SeenHead]] = []
         self._templates: dict[str, int] = {}
         self._private = PrivateElements(private_key(spec.keyring))
 
@@ -236,7 +245,10 @@ class _Job:
         paths = {entry.index: entry.path.absolute() for entry in files}
         with self._stage("faces"), quiet_parsing():
             done = order_faces(images, paths=paths, strip=self._recipe.faces.removal == "skull")
-        self._faces, self._views = account(done.orders, images), done.views
+        self._faces = account(done.orders, images)
+        self._heads = [
+            (those, SeenHead(before, after, dict(done.orders[those[0]].numbers))) for those, before, after in done.views
+        ]
         return done.orders
 
     def _series_with_text(self, files: list[Entry], plan: Plan, *, pool: Pool) -> frozenset[str]:
@@ -355,14 +367,14 @@ class _Job:
             if patient not in planted.patients
         }
 
-    def _seen_faces(self) -> dict[str, tuple[Array, Array]]:
-        """The views of heads by the folder that their series left as."""
+    def _seen_faces(self) -> dict[str, SeenHead]:
+        """The heads by the folder that their series left as."""
         folders = {outcome.index: outcome.path.rpartition("/")[0] for outcome in self._outcomes if outcome.path}
         found = {}
-        for images, before, after in self._views:
+        for images, head in self._heads:
             folder = next((folders[index] for index in images if index in folders), "")
             if folder:
-                found[folder] = before, after
+                found[folder] = head
         return found
 
     @contextlib.contextmanager

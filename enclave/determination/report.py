@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Final
 
 from enclave.determination.certificate import Certificate, SignedCertificate, parse_certificate
+from enclave.determination.faces import faces_html
 from enclave.determination.plots import SERIES, Plot, figure, number
 from enclave.wire.messages.schema import Json
 
@@ -34,10 +35,14 @@ _MEASURES: Final = (
 )
 
 
-def report_html(signed: SignedCertificate) -> str:
-    """The page. What a certificate does not hold is said to be missing, never drawn as nothing."""
+def report_html(signed: SignedCertificate, *, faces: str = "") -> str:
+    """The page. What a certificate does not hold is said to be missing, never drawn as nothing.
+
+    ``faces``: where the heads are shown, before and after. The page itself, which is passed on, never holds a face.
+    """
     certificate = parse_certificate(signed.text)
-    body = "".join((_head(signed, certificate), _figures(certificate), _sections(certificate)))
+    parts = (_head(signed, certificate), _figures(certificate), faces_html(certificate, at=faces))
+    body = "".join((*parts, _sections(certificate)))
     name = escape(str(certificate.name))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -8,16 +8,25 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
-from enclave.core.clock import Clock, format_time
-from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
+from enclave.core.clock import Clock, format_time, parse_time
+from enclave.core.errors import (
+    ConflictError,
+    DeniedError,
+    EnclaveError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
 from enclave.core.ids import check_name
 from enclave.intake import review
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms
+from enclave.intake.engagement import facts_for_expert
 from enclave.intake.material import ReviewMaterial
 from enclave.intake.pipeline import ACTOR, Pipeline
 from enclave.intake.recipe import IntakeRecipe, read_intake_recipe
@@ -46,6 +55,7 @@ from enclave.wire.messages.registry import AskProjectStanding
 from enclave.wire.peer import Call, Handler, WireServer
 
 _UNKNOWN = Actor("unknown", frozenset())
+_NOTHING = Resource()
 _INBOXES = ("demo", "inbox")  # the only folders of the home that may be handed in
 _SOFTWARE_EVERY_S = 3600.0
 _SOFTWARE_RETRY_S = 2.0
@@ -136,7 +146,8 @@ class IntakeDaemon:
         self._audit.close()
 
     def _tell_software(self) -> None:
-        """At the start and every hour: determinations about the work of other software than this are looked at again.
+        """At the start and every hour: determinations about the work of other software than this are looked at again,
+        and views of heads that are too old go.
 
         What runs is what was loaded: the hash is taken once. A registry that is away is told once it is there.
         """
@@ -144,19 +155,39 @@ class IntakeDaemon:
         while not self._ended.is_set():
             pause_s = _SOFTWARE_EVERY_S
             try:
+                self._forget_old_views()
                 noted = call_once(self._home.socket("registryd"), message)
             except EnclaveError as error:
                 pause_s = _SOFTWARE_RETRY_S
-                self._log.warning("registry was not told of the software", code=error.code)
+                self._log.warning("registry or ledger did not answer; told again soon", code=error.code)
             else:
                 if noted.reopened:
                     self._log.info("determinations reopened by a change of software", count=len(noted.reopened))
             self._ended.wait(pause_s)
 
+    def _forget_old_views(self) -> None:
+        """Heads as they came in are not kept for ever; those that nobody has judged wait for it."""
+        oldest = self._clock.now() - timedelta(days=self._settings.face_views_days)
+        for batch in self._register.all():
+            heads = tuple(one for one in review.judged_heads(batch) if self._material.holds(batch.id, one))
+            if heads and parse_time(batch.received) <= oldest:
+                self._audit.record(
+                    "intake.forget",
+                    actor=ACTOR,
+                    role="service",
+                    dataset=batch.dataset,
+                    version=batch.version,
+                    objects=heads,
+                    ticket=batch.id,
+                    detail={"batch": batch.id},
+                )
+                for item in heads:
+                    self._material.forget(batch.id, item)
+
     # ── people ──────────────────────────────────────────────────────────────
 
     def _add(self, message: AddBatch, _call: Call) -> Batch:
-        actor, role = self._allowed(message.token, "intake.add", dataset=message.dataset)
+        actor, role = self._allowed(message.token, "intake.add", resource=Resource(dataset=message.dataset))
         try:
             recipe, directory = self._check_batch(message, person=actor.name)
         except EnclaveError as error:
@@ -210,8 +241,26 @@ class IntakeDaemon:
 
     def _reviewer(self, message: LookAtItem | ReviewImage, action: str) -> tuple[Batch, Actor, str]:
         batch = self._batch_to_review(message)
-        facts = Facts(review=_review_facts(batch, message.image))
-        return batch, *self._allowed(message.token, action, dataset=batch.dataset, batch_id=batch.id, facts=facts)
+        seen = self._review_facts(batch, message.image)
+
+        def facts(actor: Actor) -> Facts:
+            if action == "intake.look" and seen.face and "expert" in actor.roles:
+                return facts_for_expert(self._registry, actor.name, batch=batch, seen=seen)
+            return Facts(review=seen)
+
+        resource = Resource(dataset=batch.dataset, version=batch.version or 0, id=batch.id)
+        return batch, *self._allowed(message.token, action, resource=resource, facts=facts)
+
+    def _review_facts(self, batch: Batch, image: str) -> ReviewFacts:
+        face = review.shows_face(image)
+        in_sample = batch.state == "sealed" and image in batch.review
+        return ReviewFacts(
+            batch=batch.id,
+            submitted_by=batch.submitted_by,
+            waiting=review.waits(batch, image),
+            face=face,
+            kept=face and in_sample and self._material.holds(batch.id, image),
+        )
 
     def _review(self, message: ReviewImage, _call: Call) -> Batch:
         with self._reviewing:
@@ -231,7 +280,8 @@ class IntakeDaemon:
                 bodies={"reason": message.reason} if message.reason else None,
             )
             changed = self._register.change(batch.id, review=after.review, summary=summary)
-            self._material.forget(batch.id, message.image)
+            if not review.shows_face(message.image):
+                self._material.forget(batch.id, message.image)
         self._tell_review(changed)
         return changed
 
@@ -273,15 +323,16 @@ class IntakeDaemon:
             raise
 
     def _allowed(
-        self, token: str, action: str, *, dataset: str = "", batch_id: str = "", facts: Facts = NO_FACTS
+        self, token: str, action: str, *, resource: Resource = _NOTHING, facts: Callable[[Actor], Facts] | None = None
     ) -> tuple[Actor, str]:
         """The actor and the role that allows the act; a refusal is in the ledger before it is answered."""
         actor = _UNKNOWN
         try:
             actor = self._resolve(token)
-            decision = decide(actor, action, Resource(dataset=dataset, id=batch_id), facts, self._clock.now())
+            known = facts(actor) if facts else NO_FACTS
+            decision = decide(actor, action, resource, known, self._clock.now())
             check(decision)
-        except DeniedError as error:
+        except (DeniedError, UnavailableError) as error:
             self._audit.record(action, actor=actor.name, outcome="refused", reason=error.code)
             raise
         return actor, decision.role
@@ -360,12 +411,3 @@ class IntakeDaemon:
         except EnclaveError as error:
             self._log.warning("recipe gone; no determination drafted", batch=batch.id, code=error.code)
             return None
-
-
-def _review_facts(batch: Batch, image: str) -> ReviewFacts:
-    return ReviewFacts(
-        batch=batch.id,
-        submitted_by=batch.submitted_by,
-        waiting=review.waits(batch, image),
-        face=review.shows_face(image),
-    )

@@ -1,4 +1,7 @@
-"""What a reviewer looks at: the de-identified texts and pictures of a sample, each sealed, each gone once judged."""
+"""What a reviewer looks at: the de-identified texts and pictures of a sample, each sealed, each gone once judged.
+
+Heads from the front stay for a while: who determines and who releases decides after the sample was judged.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ class ReviewMaterial:
             item = item_of(path)
             table, cell = path.partition("#")[::2]
             if path in faces:
-                shown = views_of(*faces[path], mark=mark)
+                shown = views_of(faces[path].before, faces[path].after, mark=mark)
             elif cell == SHOWN_AS and table in flagged:
                 text = running_text(work / table, tags=flagged[table])
                 shown = ReviewItem(kind="text", text=text[:_MAX_TEXT])
@@ -67,6 +70,10 @@ class ReviewMaterial:
         except FileNotFoundError:
             raise NotFoundError("review sample: wanted an item that waits, got one without material") from None
         return from_json(ReviewItem, parse_json(self._box.open(sealed, context=_context(batch, item))))
+
+    def holds(self, batch: str, item: str) -> bool:
+        """Whether there is something to be shown of an item."""
+        return self._path(batch, item).is_file()
 
     def forget(self, batch: str, item: str) -> None:
         """The item was judged: nobody needs to see it again."""

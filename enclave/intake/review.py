@@ -26,9 +26,19 @@ def frontal_of(folder: str) -> str:
     return f"{folder}.series#{FRONTAL}"
 
 
+def face_item(series: str) -> str:
+    """The item of the series that has this new UID."""
+    return f"{series}/{FRONTAL}"
+
+
 def shows_face(item: str) -> bool:
     """Whether an item is the view of a head."""
     return item.endswith(f"/{FRONTAL}")
+
+
+def judged_heads(batch: Batch) -> list[str]:
+    """The views of heads that somebody has judged."""
+    return [item for item, judgement in batch.review.items() if judgement is not None and shows_face(item)]
 
 
 def item_of(path: str) -> str:

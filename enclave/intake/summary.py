@@ -13,7 +13,7 @@ from enclave.deid.provenance import tool_versions
 from enclave.deid.tables import CleanTable
 from enclave.determination.profile import class_profile
 from enclave.intake.recipe import IntakeRecipe
-from enclave.intake.review import sample_of, standing
+from enclave.intake.review import frontal_of, sample_of, standing
 from enclave.intake.series import Collected
 from enclave.intake.software import software_sha256
 from enclave.risk.engine import Anonymised
@@ -45,6 +45,7 @@ def evidence(
             "checks": {check["id"]: check["count"] for check in quality["checks"]},
             "residual_hits": quality["residual_hits"],
             "canaries": job.report["canaries"],
+            "faces": _heads(job, quality["review_sample"]),
             "review": {
                 **standing(sample_of(quality["review_sample"])),
                 "required": recipe.deid.review == "required",
@@ -52,6 +53,15 @@ def evidence(
         },
         "methods": _methods(recipe, job),
         "column_roles": {name: dict(spec.columns) for name, spec in recipe.deid.tables.items()},
+    }
+
+
+def _heads(job: JobResult, sample: list[str]) -> dict[str, Any]:
+    """The heads that expert and honest broker see from the front, before and after, by their series' new UIDs."""
+    shown = [(folder, head) for folder, head in sorted(job.faces.items()) if frontal_of(folder) in sample]
+    return {
+        "measured": len(job.faces),
+        "shown": [{"series": folder.rpartition("/")[2], **head.numbers} for folder, head in shown],
     }
 
 

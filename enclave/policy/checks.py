@@ -392,12 +392,17 @@ def reviewed_before(case: Case) -> str | None:
     return "break_glass_review" if case.facts.break_glass and case.facts.break_glass.review_pending else None
 
 
-def reviews_for_another(case: Case) -> str | None:
+def anothers_batch(case: Case) -> str | None:
     review = case.facts.review
     if review is None or not review.submitted_by:
         return "missing_fact"
     if review.batch != case.resource.id:
         return "other_resource"
-    if review.submitted_by == case.actor.name:
-        return "reviews_own_batch"
-    return None if review.waiting else "not_in_sample"
+    return "reviews_own_batch" if review.submitted_by == case.actor.name else None
+
+
+def reviews_for_another(case: Case) -> str | None:
+    reason = anothers_batch(case)
+    if reason or case.facts.review is None:
+        return reason or "missing_fact"
+    return None if case.facts.review.waiting else "not_in_sample"

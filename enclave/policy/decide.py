@@ -98,10 +98,17 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "project.member_remove": (_rule("data_steward", checks=(c.project_known,)),),
     "intake.add": (_rule("data_steward"),),
     "intake.look": (
-        _rule("data_steward", "honest_broker", checks=(c.reviews_for_another,)),
-        _rule("expert", checks=(c.reviews_for_another, reviews.of_a_face)),
+        _rule("data_steward", checks=(c.reviews_for_another, reviews.of_no_face)),
+        _rule("honest_broker", checks=(reviews.can_be_seen,)),
+        _rule(
+            "expert",
+            checks=(reviews.of_a_face, reviews.can_be_seen, c.engaged, c.version_there, c.engaged_for_this),
+        ),
     ),
-    "intake.review": (_rule("data_steward", "honest_broker", checks=(c.reviews_for_another,)),),
+    "intake.review": (
+        _rule("data_steward", checks=(c.reviews_for_another, reviews.of_no_face)),
+        _rule("honest_broker", checks=(c.reviews_for_another,)),
+    ),
     "intake.list": (_rule("data_steward", "honest_broker", "expert"),),
     "version.register": (_rule("service", checks=(c.service("intake"),)),),
     "version.sample": (_rule("service", checks=(c.service("intake"), c.version_there)),),

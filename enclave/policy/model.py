@@ -199,12 +199,13 @@ class BreakGlassFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewFacts:
     """A batch whose review sample a person judges: ``waiting`` is whether the image is in it and not judged yet,
-    ``face`` whether it is a head from the front."""
+    ``face`` whether it is a head from the front, ``kept`` whether that is kept to be seen, judged or not."""
 
     batch: str
     submitted_by: str
     waiting: bool = False
     face: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

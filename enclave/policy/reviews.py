@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enclave.policy.checks import Case, approving
+from enclave.policy.checks import Case, anothers_batch, approving
 
 
 def of_a_face(case: Case) -> str | None:
@@ -11,6 +11,22 @@ def of_a_face(case: Case) -> str | None:
     if review is None:
         return "missing_fact"
     return None if review.face else "role"
+
+
+def of_no_face(case: Case) -> str | None:
+    """A head as it came in shows who it is: that is for the honest broker and the engaged expert alone."""
+    review = case.facts.review
+    if review is None:
+        return "missing_fact"
+    return "role" if review.face else None
+
+
+def can_be_seen(case: Case) -> str | None:
+    """An item of somebody else's batch that waits, or a head that is kept for those who decide later."""
+    reason, review = anothers_batch(case), case.facts.review
+    if reason or review is None:
+        return reason or "missing_fact"
+    return None if review.waiting or (review.face and review.kept) else "not_in_sample"
 
 
 def steward_is_another(case: Case) -> str | None:

@@ -81,7 +81,11 @@ def test_a_run_takes_faces_out_and_says_so(ran: tuple[Path, Path, JobResult], he
 @pytest.mark.row("S13.4")
 def test_a_run_shows_each_head_from_the_front_before_and_after(ran: tuple[Path, Path, JobResult]) -> None:
     _, output, result = ran
-    ((folder, (before, after)),) = result.faces.items()
+    ((folder, head),) = result.faces.items()
+    before, after = head.before, head.after
+    assert head.numbers["brain_lost"] <= 0.0005
+    assert 900 <= head.numbers["brain_cc"] <= 2200
+    assert head.numbers["face_gone"] >= 0.8
     assert list((output / folder).glob("*.dcm"))
     lower = np.s_[before.shape[0] // 2 :]
     assert before.dtype == after.dtype == np.uint8

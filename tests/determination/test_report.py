@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,53 @@ def json_certificate(found: SignedCertificate) -> Any:
     from enclave.determination.certificate import parse_certificate
 
     return parse_certificate(found.text)
+
+
+STACK = {
+    "modality": "CT",
+    "images": 108,
+    "brain_cc": 1442.4,
+    "brain_lost": 0.0,
+    "face_gone": 1.0,
+    "removed_share": 0.17,
+}
+
+
+def with_faces(faces: Any, *, shown: Any = ()) -> SignedCertificate:
+    sections = {"deidentification": {"faces": faces}, "quality": {"faces": {"measured": 1, "shown": shown}}}
+    found = json_certificate(signed())
+    return SignedCertificate(certificate_text(replace(found, **sections)))
+
+
+@pytest.mark.row("S13.4")
+def test_of_each_series_that_lost_its_face_the_page_has_what_was_measured_and_where_the_head_is_seen() -> None:
+    told = {"removed": 216, "stripped": 0, "not_recognisable": {"no_surface": 9}, "held": {"moved": 3}}
+    held = with_faces(
+        {**told, "stacks": [STACK, {"modality": "PT", "images": 5}]}, shown=[{"series": "1.2.3", **STACK}]
+    )
+    page = Read(report_html(held))
+    for said in ("216", "no surface: 9", "moved: 3", "1,442.40", "100.0%", "17.0%", "not measured", "does not exclude"):
+        assert said in page.text, said
+    assert f"determinations/{'0' * 32}/faces" in page.text
+    assert [attributes for tag, attributes in page.tags if tag in ("a", "img")] == []
+    linked = Read(report_html(held, faces="faces"))
+    assert [attributes["href"] for tag, attributes in linked.tags if tag == "a"] == ["faces"]
+
+
+@pytest.mark.row("S13.4")
+@pytest.mark.parametrize(
+    "faces",
+    [
+        *(None, [], "x", {"removed": "many", "stacks": "x", "held": 1}),
+        {"stacks": [3, {"modality": "<b>x", "brain_cc": "1", "brain_lost": True}] * 300},
+    ],
+)
+def test_a_certificate_that_says_other_things_of_faces_is_a_page_all_the_same(faces: Any) -> None:
+    html = report_html(with_faces(faces, shown=[{"series": "../x"}, 7]), faces="faces")
+    assert "<b>x" not in html
+    assert ("<h2>Faces</h2>" in html) is isinstance(faces, dict)
+    assert Read(html).count("a") == 0
+    assert html.count("<td>&lt;b&gt;x</td>") <= 200
 
 
 def test_nothing_in_the_page_runs_or_loads_and_names_are_only_text() -> None:

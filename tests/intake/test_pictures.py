@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from enclave.deid.instance import REVIEW
-from enclave.deid.job import JobResult
+from enclave.deid.job import JobResult, SeenHead
 from enclave.deid.provenance import write_provenance
 from enclave.deid.worker import Outcome
 from enclave.detectors.pixel_text.boxes import Box
@@ -83,7 +83,7 @@ def test_a_head_is_shown_from_the_front_before_and_after(tmp_path: Path) -> None
     (work / "dicom").mkdir(parents=True)
     write_provenance(work / "provenance.parquet", outcomes=[], options=())
     before, after = np.full((130, 100), 200, np.uint8), np.zeros((130, 100), np.uint8)
-    job = JobResult({}, [], [], faces={"dicom/p/1.2/1.2.3": (before, after)})
+    job = JobResult({}, [], [], faces={"dicom/p/1.2/1.2.3": SeenHead(before, after, {})})
     material.keep("b" * 32, sample=[frontal_of("dicom/p/1.2/1.2.3")], work=work, job=job)
     shown = material.show("b" * 32, "1.2.3/frontal")
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.picture))))

@@ -586,14 +586,46 @@ def test_nobody_judges_the_sample_of_their_own_batch(submitter: str, waiting: bo
 
 @pytest.mark.row("S13.4")
 @pytest.mark.parametrize(
-    ("face", "waiting", "submitter"), list(itertools.product((True, False), (True, False), ("stefan", "edgar")))
+    ("face", "waiting", "kept", "submitter"),
+    list(itertools.product((True, False), (True, False), (True, False), ("stefan", "edgar"))),
 )
 def test_an_expert_looks_at_heads_of_others_batches_only_and_judges_none(
-    face: bool, waiting: bool, submitter: str
+    face: bool, waiting: bool, kept: bool, submitter: str
 ) -> None:
-    facts = replace(GOOD, review=ReviewFacts(batch="x", submitted_by=submitter, waiting=waiting, face=face))
-    assert (allowed(who("edgar"), "intake.look", facts) == "ok") is (face and waiting and submitter == "stefan")
+    seen = ReviewFacts(batch="x", submitted_by=submitter, waiting=waiting, face=face, kept=kept)
+    facts = replace(GOOD, review=seen)
+    may = face and (waiting or kept) and submitter == "stefan"
+    assert (allowed(who("edgar"), "intake.look", facts) == "ok") is may
     assert allowed(who("edgar"), "intake.review", facts) == "role"
+
+
+@pytest.mark.row("S13.4")
+def test_a_head_is_shown_to_its_engaged_expert_and_to_an_honest_broker_and_to_nobody_else() -> None:
+    facts = replace(GOOD, review=ReviewFacts(batch="x", submitted_by="stefan", waiting=True, face=True))
+    seeing = {actor.name for actor in ACTORS if allowed(actor, "intake.look", facts) == "ok"}
+    assert seeing == {"edgar", "hana"}
+    assert {actor.name for actor in ACTORS if allowed(actor, "intake.review", facts) == "ok"} == {"hana"}
+    engagement = facts.engagement
+    assert engagement is not None
+    for other, reason in (
+        (None, "no_engagement"),
+        (replace(engagement, expert="ernst"), "no_engagement"),
+        (replace(engagement, dataset="other"), "no_engagement"),
+        (replace(engagement, version=99), "no_engagement"),
+        (replace(engagement, content_root="00" * 32), "no_engagement"),
+        (replace(engagement, until=NOW), "engagement_over"),
+    ):
+        assert allowed(who("edgar"), "intake.look", replace(facts, engagement=other)) == reason
+    withdrawn = replace(facts, version=replace(facts.version, state="withdrawn"))
+    assert allowed(who("edgar"), "intake.look", withdrawn) == "version_not_usable"
+
+
+@pytest.mark.row("S13.4")
+def test_what_was_judged_and_is_kept_is_seen_again_only_when_it_is_a_head() -> None:
+    for face, kept in itertools.product((True, False), (True, False)):
+        facts = replace(GOOD, review=ReviewFacts(batch="x", submitted_by="stefan", face=face, kept=kept))
+        assert (allowed(who("hana"), "intake.look", facts) == "ok") is (face and kept)
+        assert allowed(who("hana"), "intake.review", facts) == "not_in_sample"
 
 
 # ── what a person saw before a release, and whose pseudonyms it has ─────────
