@@ -124,6 +124,14 @@ def seccomp(_home: Home) -> Finding:
     return Finding("errno" in found, "available" if "errno" in found else "not in this kernel")
 
 
+def decoders(_home: Home) -> Finding:
+    """The process in which compressed pixels are decoded, under its filter of system calls."""
+    from enclave.deid.decoders import are_confined  # numpy and pydicom: only for this
+
+    ok = are_confined()
+    return Finding(ok, "run under a filter of system calls" if ok else "cannot be confined, so none is run")
+
+
 def sealed_memory(_home: Home) -> Finding:
     """Memory files that nobody can change once sealed."""
     try:
@@ -329,6 +337,13 @@ CHECKS: Final[tuple[Check, ...]] = (
     ),
     Check("user-namespaces", "required", user_namespaces, "no server and no kernel starts", _USERNS_REMEDY),
     Check("seccomp", "required", seccomp, "kernels are refused", "use a kernel with CONFIG_SECCOMP_FILTER"),
+    Check(
+        "decoders",
+        "recommended",
+        decoders,
+        "files with compressed pixel data are held back",
+        "use a kernel with CONFIG_SECCOMP_FILTER, on x86-64 or arm64",
+    ),
     Check("sealed-memory", "required", sealed_memory, "no data can be served", "use Linux 3.17 or newer"),
     Check("proxy", "required", proxy, "nobody can sign in", _SETUP),
     Check(

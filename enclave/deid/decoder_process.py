@@ -1,7 +1,7 @@
 """The process in which compressed pixel data are decoded: ``python -m enclave.deid.decoder_process FD``.
 
-Decoders are C and C++ over hostile bytes. Each value is decoded by a fork that has its bytes, a pipe, and limits of
-memory and time; it ends with the value.
+Decoders are C and C++ over hostile bytes. Each value is decoded by a fork that has its bytes, a pipe, and the limits
+and the filter of a fork server: it opens no file, starts nothing and reaches nobody. It ends with the value.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from enclave.deid.decoder_process import DONE, FRAME, HEAD
-from enclave.deid.fork_client import client_of
+from enclave.deid.fork_client import client_of, is_confined
 from enclave.deid.pixel_form import Array, PixelForm
 from enclave.deid.reasons import Quarantined
 
@@ -24,7 +24,8 @@ _PIPE_BYTES = 1 << 20
 def decoded_frames(value: Iterable[memoryview], *, form: PixelForm, syntax: str) -> Iterator[Array]:
     """The frames of an encapsulated value as the decoder gives them, at most one more than declared.
 
-    Raises ``Quarantined`` for bytes that no decoder takes, and for a decoder that dies, hangs or takes too much memory.
+    Raises ``Quarantined`` for bytes that no decoder takes, for a decoder that dies, hangs or takes too much memory, and
+    (``decoders_unconfined``) for every value where decoders cannot be confined.
     """
     reader, writer = os.pipe()
     try:
@@ -90,3 +91,8 @@ def _fill(reader: int, target: memoryview) -> None:
         if not got:
             raise Quarantined("pixels_undecodable")
         target = target[got:]
+
+
+def are_confined() -> bool:
+    """Whether decoders run under their filter on this machine; where not, nothing compressed is decoded."""
+    return is_confined(_SERVER)

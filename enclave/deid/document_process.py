@@ -1,16 +1,22 @@
 """The process in which text is taken out of PDF documents: ``python -m enclave.deid.document_process FD``.
 
 A parser of PDF meets hostile bytes that make it run for ever or fill the memory. Each document is read by a fork with
-limits; only the text of its pages comes back, never an image, a form's value, a script, an attachment or metadata.
+the limits and the filter of a fork server; only the text of its pages comes back, never an image, a form's value, a
+script, an attachment or metadata.
 """
 
 from __future__ import annotations
 
+import encodings
 import io
 import json
 import os
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
+import pypdf
 from pypdf import PdfReader
 
 from enclave.deid.fork_server import Limits, serve
@@ -22,7 +28,13 @@ _LIMITS = Limits(memory=512 << 20, seconds=60)
 
 def main() -> None:
     """Serves requests until the other end of the socket is closed."""
-    serve(lambda: read_pages, limits=_LIMITS, libraries=())
+    serve(lambda: read_pages, limits=_LIMITS, libraries=(*_modules_of(pypdf), *_modules_of(encodings)))
+
+
+def _modules_of(package: ModuleType) -> Iterator[str]:
+    """All that the reader might load for one document or another; a fork can load nothing."""
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        yield found.name
 
 
 def read_pages(request: dict[str, Any], *, value: int, answer: int) -> None:

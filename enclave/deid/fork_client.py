@@ -10,6 +10,11 @@ import sys
 import threading
 from typing import Any
 
+from enclave.deid.fork_server import MAX_REQUEST, READY
+from enclave.deid.reasons import Quarantined
+
+_START_SECONDS = 300.0  # to load what the forks need on a busy machine
+
 
 class ForkClient:
     """The server that runs ``module``, from which each piece of work is forked."""
@@ -18,22 +23,34 @@ class ForkClient:
         self._module = module
         self._lock = threading.Lock()
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._unconfined = False  # as it said itself: it would say so again for every value
 
     def ask(self, request: dict[str, Any], *, fds: tuple[int, int]) -> None:
-        """Hands over one value; the answer comes by the second descriptor. Raises ``OSError``."""
+        """Hands over one value; the answer comes by the second descriptor.
+
+        Raises ``OSError``, and ``Quarantined`` (``decoders_unconfined``) where forks cannot be confined.
+        """
         data = json.dumps(request).encode()
         with self._lock:
+            if self._unconfined:
+                raise Quarantined("decoders_unconfined")
             if self._running is None or self._running[0].poll() is not None:
-                self._running = _started(self._module)
+                self._running = None
+                self._running = self._start()
             socket.send_fds(self._running[1], [data], fds)
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        try:
+            return _started(self._module)
+        except Quarantined:
+            self._unconfined = True
+            raise
 
     def end(self) -> None:
         """Kills it, and with it every fork."""
         with self._lock:
             if self._running is not None:
-                self._running[0].kill()
-                self._running[0].wait()
-                self._running[1].close()
+                _end(*self._running)
                 self._running = None
 
 
@@ -52,7 +69,33 @@ def _started(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+    ours.settimeout(_START_SECONDS)
+    try:
+        said = ours.recv(MAX_REQUEST)
+    except OSError:
+        _end(process, ours)
+        raise
+    if said != READY:
+        _end(process, ours)
+        raise Quarantined("decoders_unconfined")
+    ours.settimeout(None)
     return process, ours
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    process.kill()
+    process.wait()
+    ours.close()
+
+
+def is_confined(module: str) -> bool:
+    """Whether the forks of ``module`` run under their filter on this machine."""
+    try:
+        process, ours = _started(module)
+    except (Quarantined, OSError):
+        return False
+    _end(process, ours)
+    return True
 
 
 _clients: dict[tuple[int, str], ForkClient] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from array import array
@@ -13,11 +14,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from enclave.core.errors import UnavailableError
 from enclave.deid.faces.order import parse_place
 from enclave.deid.iods import types_edition
 from enclave.deid.table import table_edition
 from enclave.deid.worker import Outcome
 from enclave.detectors.model import PACKAGE, check_model, model_folder
+from enclave.runtime.call_filter import DECODER, assemble, load_call_list, program
 
 _ROWS = 10_000  # in memory at a time
 _SCHEMA = pa.schema([
@@ -93,7 +96,8 @@ def _buffer(numbers: Iterable[int]) -> pa.Buffer:
 
 
 def tool_versions(*, long_text: str = "vocabulary") -> dict[str, str]:
-    """The versions of what touched the data, and the edition of the IODs that it was judged by.
+    """The versions of what touched the data, the edition of the IODs that it was judged by, and the digest of the
+    filter under which compressed pixels were decoded and documents read: without it none is.
 
     ``long_text``: how running text was cleaned, which is said, too. Where it was by ``detectors`` also the versions of
     the language model and the digest of its files as they are.
@@ -106,7 +110,16 @@ def tool_versions(*, long_text: str = "vocabulary") -> dict[str, str]:
     if long_text == "detectors":
         packages |= {name: _version(name) for name in ("presidio-analyzer", "spacy", PACKAGE)}
         packages[f"{PACKAGE} sha256"] = check_model(model_folder())
-    return {**packages, "ps3.3": types_edition()}
+    return {**packages, "decoder filter sha256": _decoder_filter(), "ps3.3": types_edition()}
+
+
+def _decoder_filter() -> str:
+    """'none' for an architecture without one."""
+    try:
+        code = assemble(program(load_call_list(DECODER)))
+    except UnavailableError:
+        return "none"
+    return hashlib.sha256(code).hexdigest()
 
 
 def _version(name: str) -> str:

@@ -1,12 +1,11 @@
 """The system call filter of a sandbox: profiles are data, this module turns them into classic BPF.
 
-Source of the instruction format: linux/filter.h, linux/seccomp.h, seccomp(2). Both architectures are little endian.
+The instruction format is that of ``enclave.runtime.call_filter``.
 """
 
 from __future__ import annotations
 
 import platform
-import struct
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,20 @@ from importlib import resources
 from typing import Any
 
 from enclave.core.errors import UnavailableError
+from enclave.runtime.call_filter import ALLOW as _ALLOW
+from enclave.runtime.call_filter import ARCH as _ARCH
+from enclave.runtime.call_filter import EPERM, Instruction, assemble
+from enclave.runtime.call_filter import ERRNO as _ERRNO
+from enclave.runtime.call_filter import JUMP_EQ as _JUMP_EQ
+from enclave.runtime.call_filter import KILL as _KILL
+from enclave.runtime.call_filter import LOAD as _LOAD
+from enclave.runtime.call_filter import NR as _NR
+from enclave.runtime.call_filter import RETURN as _RETURN
 
-_LOAD, _JUMP_EQ, _JUMP_GT, _JUMP_GE, _JUMP_SET, _AND, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
-_NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
-_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+_JUMP_GT, _JUMP_GE, _JUMP_SET, _AND = 0x25, 0x35, 0x45, 0x54
+_ARGS = 16  # offset in struct seccomp_data
+ENOSYS, EAFNOSUPPORT = 38, 97
 _X32_BIT = 0x40000000
-
-Instruction = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +119,6 @@ def program(profile: Profile) -> list[Instruction]:
     code += _for_call(profile.socket, _socket_block(profile.sockets))
     code.append(_answer(_ALLOW))
     return code
-
-
-def assemble(code: Sequence[Instruction]) -> bytes:
-    """Instructions as the kernel's ``struct sock_filter[]``."""
-    return b"".join(struct.pack("<HBBI", *one) for one in code)
 
 
 def _load(offset: int) -> Instruction:

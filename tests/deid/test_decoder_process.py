@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 from pathlib import Path
@@ -13,7 +15,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import set_pixel_data
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from enclave.deid import decoders, fork_client
+from enclave.deid import decoders, fork_client, fork_server
 from enclave.deid.decoders import decoded_frames
 from enclave.deid.fork_client import client_of
 from enclave.deid.pixel_form import PixelForm
@@ -64,9 +66,14 @@ def test_what_is_decoded_apart_is_what_pydicom_decodes(syntax: UID, frames: int,
 def with_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     """Starts the decoders' process with other code in the place of the decoder."""
 
-    def start(body: str) -> None:
-        head = "import os, signal, sys, time, enclave.deid.decoder_process as one"
-        code = f"{head}\ndef decode(request, *, value, answer):\n    {body}\none.decode = decode\none.main()\n"
+    def start(body: str, *, before: str = "") -> None:
+        head = (
+            "import ctypes, os, signal, socket, sys, threading, time, numpy, "
+            "enclave.deid.decoder_process as one, enclave.deid.fork_server as server"
+        )
+        code = (
+            f"{head}\n{before}\ndef decode(request, *, value, answer):\n    {body}\none.decode = decode\none.main()\n"
+        )
         script = tmp_path / "stand_in.py"
         script.write_text(code, "utf-8")
         real = fork_client.subprocess.Popen
@@ -103,9 +110,107 @@ def test_a_decoder_that_goes_wrong_holds_the_file_back(body: str, with_decoder: 
     assert verdict.value.reason == "pixels_undecodable"
 
 
+TRYING = """
+C = ctypes.CDLL(None, use_errno=True)
+def call(name, *words):
+    return C[name](*words)
+def tried(act):
+    ctypes.set_errno(0)
+    try:
+        got = act()
+    except OSError as error:
+        return error.errno
+    except RuntimeError:
+        return 1000
+    return ctypes.get_errno() if got == -1 else 0
+def tell(answer, number):
+    with os.fdopen(answer, "wb", buffering=0) as pipe:
+        one._send(pipe, numpy.full((64, 96), number, numpy.uint16))
+        pipe.write(one.HEAD.pack(one.DONE, b" ", 0, 0, 0, 0))
+"""
+ACTS = {
+    "a socket": "socket.socket(socket.AF_INET)",
+    "a socket of this machine": "socket.socket(socket.AF_UNIX)",
+    "a pair of sockets": "socket.socketpair()",
+    "another program": "os.execv('/bin/true', ['true'])",
+    "a fork": "os.fork()",
+    "a file to write": "os.open('written', os.O_WRONLY | os.O_CREAT)",
+    "a file to read": "os.open('/etc/passwd', os.O_RDONLY)",
+    "a folder": "os.listdir('/')",
+    "a file's size": "os.stat('/etc/passwd')",
+    "a name gone": "os.unlink('kept')",
+    "a name changed": "os.rename('kept', 'lost')",
+    "ptrace": "call('ptrace', 16, os.getppid(), 0, 0)",
+    "another's memory": "call('process_vm_readv', os.getppid(), None, 0, None, 0, 0)",
+    "a signal": "os.kill(os.getppid(), 0)",
+    "memory with a name": "os.memfd_create('x')",
+    "a namespace": "call('unshare', 0x10000000)",
+    "other limits": "call('prlimit', 0, 4, None, None)",
+    "a sleep": "time.sleep(0.01)",
+    "another user": "os.setuid(os.getuid())",
+    "a mount": "call('mount', None, b'/', None, 0, None)",
+    "a descriptor again": "os.dup(answer)",
+}
+
+
+@pytest.mark.row("S13.3")
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_a_decoder_that_was_taken_over_is_refused(act: str, with_decoder: object, tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    (tmp_path / "kept").touch()
+    with_decoder(f"tell(answer, tried(lambda: {act}))", before=TRYING)
+    (frame,) = decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless))
+    assert set(np.unique(frame)) == {errno.EPERM}
+    assert (tmp_path / "kept").exists()
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_decoder_starts_no_thread(with_decoder: object, tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder("tell(answer, tried(lambda: threading.Thread(target=int).start()))", before=TRYING)
+    (frame,) = decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless))
+    assert set(np.unique(frame)) == {1000}
+
+
+@pytest.mark.row("S13.3")
+@pytest.mark.parametrize(
+    "before",
+    [
+        "server.confine = lambda code: None",
+        "def no(code):\n    raise OSError(22, 'Invalid argument')\nserver.confine = no",
+        "def none():\n    raise UnavailableError('call list')\nserver.filter_code = none",
+    ],
+    ids=["it does not hold", "the kernel has none", "the architecture has none"],
+)
+def test_where_decoders_cannot_be_confined_nothing_is_decoded(
+    before: str, with_decoder: object, tmp_path: Path
+) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder("open('decoded', 'w')", before=f"from enclave.core.errors import UnavailableError\n{before}")
+    for _ in range(2):
+        with pytest.raises(Quarantined) as verdict:
+            list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))
+        assert verdict.value.reason == "decoders_unconfined"
+    assert not (tmp_path / "decoded").exists()
+    assert not decoders.are_confined()
+
+
+def test_decoders_are_confined_here_for_root_and_for_any_user() -> None:
+    assert decoders.are_confined()
+    fork = os.fork()
+    if fork == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            if os.getuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            status = 0 if fork_server.holds(fork_server.filter_code()) else 1
+        os._exit(status)
+    assert os.waitpid(fork, 0)[1] == 0
+
+
 def test_a_decoder_that_hangs_is_ended(with_decoder: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoders, "_SILENCE_SECONDS", 1.0)
-    with_decoder("time.sleep(600)")
+    with_decoder("while True: pass")
     path = compressed(tmp_path / "one.dcm", RLELossless)
     with pytest.raises(Quarantined):
         list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))

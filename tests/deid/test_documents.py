@@ -187,20 +187,21 @@ def with_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         "os.write(answer, b'[' * 100000)",
         "[os.write(answer, bytes(1 << 16)) for _ in range(1000)]",
         "open('written', 'wb', 0).write(b'x')",
+        "os.write(answer, b'[\"' + open('/etc/hostname', 'rb').read(1) + b'\"]')",
     ],
-    ids=["crash", "no answer", "memory", "numbers", "another form", "nested", "too much", "a file"],
+    ids=["crash", "no answer", "memory", "numbers", "another form", "nested", "too much", "a file", "another's file"],
 )
 def test_a_reader_that_goes_wrong_holds_the_document_back(body: str, with_reader: Any, tmp_path: Path) -> None:
     with_reader(body)
     with pytest.raises(Quarantined) as verdict:
         cleaned_pdf(("OB", make_pdf(PAGES)), clean=str)
     assert verdict.value.reason == "document_unreadable"
-    assert not (tmp_path / "written").exists() or not (tmp_path / "written").read_bytes()
+    assert not (tmp_path / "written").exists()
 
 
 def test_a_reader_that_hangs_is_ended(with_reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "_SECONDS", 1.0)
-    with_reader("time.sleep(600)")
+    with_reader("while True: pass")
     with pytest.raises(Quarantined):
         cleaned_pdf(("OB", make_pdf(PAGES)), clean=str)
     assert client_of(SERVER)._running is None

@@ -346,7 +346,7 @@ def test_each_redaction_of_a_table_stands_in_the_provenance_without_its_value(tm
     run(tmp_path / "in", tmp_path, recipe(ROLES, long_text="vocabulary"))
     (row,) = parquet.read_table(tmp_path / "out" / "provenance.parquet").to_pylist()
     packages = {"enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "pypdf"}
-    assert set(json.loads(row["tools"])) == {*packages, "ps3.3", "long_text"}
+    assert set(json.loads(row["tools"])) == {*packages, "decoder filter sha256", "ps3.3", "long_text"}
     assert json.loads(row["redactions"]) == [
         {"cell": "finding[0]", "reason": "identifier_sweep"},
         {"cell": "note[0]", "reason": "vocabulary"},

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave.core.errors import UnavailableError
+from enclave.runtime.call_filter import EPERM, assemble
 from enclave.sandbox.seccomp import (
     EAFNOSUPPORT,
     ENOSYS,
-    EPERM,
     Profile,
-    assemble,
     filter_bytes,
     load_calls,
     load_profile,
