@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pixels import mammogram
 from benchmarks.pixels.instance import look_at_pixels
 from benchmarks.pixels.measure import Finder, measure
 
@@ -90,7 +91,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--large", type=int, default=20)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--mammogram", type=int, metavar="SIDE", help="only one mammogram of so many rows and columns")
     options = parser.parse_args()
+    if options.mammogram:
+        print(json.dumps(mammogram.run(options.mammogram), indent=2))
+        return
     chosen = fonts()
     report: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),

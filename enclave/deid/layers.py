@@ -40,9 +40,8 @@ class Plane:
 
     def part(self, x0: int, y0: int, x1: int, y1: int) -> Array:
         """The values in these columns and rows, float32."""
-        return self.reading.channels(self.reading.cut(self.frame, x0, y0, x1, y1))[self.channel][
-            :, x0 - self.reading.left_of(x0) :
-        ][:, : x1 - x0]
+        cut = self.reading.cut(self.frame, x0, y0, x1, y1)
+        return self.reading.plane(cut, self.channel)[:, x0 - self.reading.left_of(x0) :][:, : x1 - x0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,13 @@ class Reading:
         """The column at which ``cut`` begins."""
         return x0 // 2 * 2 if self.form.subsampled else x0
 
+    def plane(self, part: Array, channel: int) -> Array:
+        """One of ``channels``; of grey values without the others, which take several times their memory."""
+        form = self.form
+        if form.samples == 3 or form.subsampled or form.floating or self.palette is not None:
+            return self.channels(part)[channel]
+        return _stored_values(part[..., 0], form).astype(np.float32) if not channel else _beside(part[..., 0], form)
+
     def channels(self, part: Array) -> list[Array]:
         """The planes of a part of a frame, float32."""
         form = self.form
@@ -75,7 +81,7 @@ class Reading:
             return _colour(part, ready=form.photometric.startswith("YBR"))
         if form.floating:
             return [np.nan_to_num(part[..., 0].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)]
-        values, beside = _stored(part[..., 0], form)
+        values, beside = _stored_values(part[..., 0], form), _beside(part[..., 0], form)
         if self.palette is not None:
             index = np.clip(values.astype(np.int64) - self.first, 0, len(self.palette) - 1)
             return [*_colour(self.palette[index], ready=False), values.astype(np.float32), beside]
@@ -132,7 +138,7 @@ def _range(values: Array, frame: Array, reading: Reading, channel: int, *, step:
     edges = [
         (float(part.min()), float(part.max()))
         for start in range(0, len(frame), 512)
-        for part in [reading.channels(frame[start : start + 512])[channel]]
+        for part in [reading.plane(frame[start : start + 512], channel)]
     ]
     return min(edge[0] for edge in edges), max(edge[1] for edge in edges)
 
@@ -181,19 +187,27 @@ def _plain(values: Array) -> Reading:
     return Reading(form, None)
 
 
-def _stored(raw: Array, form: PixelForm) -> tuple[Array, Array]:
-    """The stored values, and as float32 what stands in the bits beside them that no sign explains."""
+def _stored_values(raw: Array, form: PixelForm) -> Array:
+    """The stored values."""
     if form.bits == 1:
-        return raw, np.zeros((1, 1), np.float32)
-    wide: Array = raw.astype(np.int64 if form.bits > 16 else np.int32)
-    mask = (1 << form.stored) - 1
-    shift = form.high + 1 - form.stored
-    values = (wide >> shift) & mask
+        return raw
+    values: Array = raw.astype(np.int64 if form.bits > 16 else np.int32)
+    values >>= form.high + 1 - form.stored
+    values &= (1 << form.stored) - 1
     if form.signed:
         values -= (values >> (form.stored - 1)) << form.stored
-    expected = (values << shift) & ((1 << form.bits) - 1)
-    beside = wide ^ expected
-    return values, beside.astype(np.float32)
+    return values
+
+
+def _beside(raw: Array, form: PixelForm) -> Array:
+    """What stands in the bits beside the stored ones that no sign explains, float32."""
+    if form.bits == 1:
+        return np.zeros((1, 1), np.float32)
+    bits = _stored_values(raw, form)
+    bits <<= form.high + 1 - form.stored
+    bits &= (1 << form.bits) - 1
+    bits ^= raw.astype(bits.dtype)
+    return bits.astype(np.float32)
 
 
 def _colour(part: Array, *, ready: bool) -> list[Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from enclave.core.errors import IntegrityError
+from enclave.detectors.pixel_text import finder
 from enclave.detectors.pixel_text.allowed import may_stay, technique
 from enclave.detectors.pixel_text.boxes import Box, joined, share_covered
 from enclave.detectors.pixel_text.finder import find_text, scale_of, tiles_of
-from enclave.detectors.pixel_text.network import check_models, model_folder, open_network
+from enclave.detectors.pixel_text.network import Candidate, check_models, model_folder, open_network
 from enclave.detectors.pixel_text.strokes import find_lines
 
 BOXES = st.builds(
@@ -75,6 +77,43 @@ def test_a_line_of_text_is_covered_and_little_else(points: int, level: int) -> N
     assert (covered & ink).sum() >= 0.95 * ink.sum()
     around = Box(*np.argwhere(ink.T).min(axis=0), *(np.argwhere(ink.T).max(axis=0) + 1)).grown(8)
     assert all(box.common(around) == box.area for box in found)
+
+
+class Noted:
+    """A network that remembers how many pictures it was shown."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def find(self, picture: np.ndarray[Any, Any]) -> list[Candidate]:
+        self.shown += 1
+        return open_network().find(picture)
+
+    def read(self, crops: Sequence[np.ndarray[Any, Any]]) -> list[tuple[str, float]]:
+        return open_network().read(crops)
+
+
+@pytest.mark.row("S13.3")
+def test_of_a_vast_layer_the_network_sees_the_tiles_with_letters_only_and_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = sheet(text="Branlund MRN 481", size=2200, points=22)
+    everywhere, sparing = Noted(), Noted()
+    whole = find_text([made], network=everywhere)
+    monkeypatch.setattr(finder, "_VAST", 1000)
+    found = find_text([made], network=sparing)
+    assert sparing.shown < everywhere.shown / 2
+    assert found
+    assert max(share_covered(box, found) for box in whole) > 0.9
+    nothing = Noted()
+    assert find_text([sheet(size=2200)], network=nothing) == []
+    assert nothing.shown == 0
+
+
+def test_of_a_layer_of_one_value_no_network_sees_anything() -> None:
+    blank = Noted()
+    assert find_text([Sheet(np.full((1500, 1500), 7, np.uint8))], network=blank) == []
+    assert blank.shown == 0
 
 
 def test_an_image_without_text_has_no_boxes_and_needs_no_network_of_computers(monkeypatch: pytest.MonkeyPatch) -> None:
