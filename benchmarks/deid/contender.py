@@ -34,8 +34,8 @@ def main(name: str, source: Path, output: Path, jobs: str = "1") -> None:
         first.mkdir()
         files = sorted(source.rglob("*.dcm"))
         shutil.copy(files[0], first / "first.dcm")
-        if document := next((path for path in files if b"%PDF" in path.read_bytes()), None):
-            shutil.copy(document, first / "document.dcm")  # what reads sentences is loaded by it
+        if documents := [path for path in files if b"%PDF" in path.read_bytes()]:  # what reads sentences is loaded
+            shutil.copy(max(documents, key=lambda path: path.stat().st_size), first / "document.dcm")
         (Path(warm) / "out").mkdir()
         _TOOLS[name](first, Path(warm) / "out", 1)()
     with _cluster(jobs) as scheduler:
