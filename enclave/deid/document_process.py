@@ -7,38 +7,40 @@ script, an attachment or metadata.
 
 from __future__ import annotations
 
-import encodings
 import io
 import json
 import os
-import pkgutil
-from collections.abc import Iterator
-from types import ModuleType
+import sys
 from typing import Any
-
-import pypdf
-from pypdf import PdfReader
 
 from enclave.deid.fork_server import Limits, serve
 
 MAX_PAGES = 500
 MAX_CHARS = 1_000_000  # of all pages together
+_NEVER_LOADED = ("PIL", "cryptography", "Crypto")  # text needs no pictures, and what is encrypted is refused
+_LOADED = (  # with all that it would load when a document first asks for it, which a fork cannot
+    "pypdf",
+    "pypdf._codecs.core_font_metrics",
+    *(
+        f"encodings.{name}"
+        for name in ("charmap", "cp1252", "latin_1", "mac_roman", "utf_16_be", "cp932", "cp950", "gbk")
+    ),
+)
 _LIMITS = Limits(memory=512 << 20, seconds=60)
 
 
 def main() -> None:
     """Serves requests until the other end of the socket is closed."""
-    serve(lambda: read_pages, limits=_LIMITS, libraries=(*_modules_of(pypdf), *_modules_of(encodings)))
-
-
-def _modules_of(package: ModuleType) -> Iterator[str]:
-    """All that the reader might load for one document or another; a fork can load nothing."""
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        yield found.name
+    for name in _NEVER_LOADED:
+        sys.modules[name] = None  # type: ignore[assignment] # an import of it fails (the import system, 5.3.1)
+    os.environ["PATH"] = ""  # one filter of pictures would run a program
+    serve(lambda: read_pages, limits=_LIMITS, libraries=_LOADED)
 
 
 def read_pages(request: dict[str, Any], *, value: int, answer: int) -> None:
     """Writes the text of each page as a JSON list; nothing for a document that is encrypted or beyond the limits."""
+    from pypdf import PdfReader  # after ``main`` has said what it may not load
+
     del request  # there is one way to read a document
     with os.fdopen(value, "rb") as file, os.fdopen(answer, "wb") as pipe:
         reader = PdfReader(io.BytesIO(file.read()), strict=False)

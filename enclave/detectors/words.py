@@ -84,7 +84,12 @@ class Deny:
 
 def make_deny(*, phrases: Iterable[str], numbers: Iterable[str] = ()) -> Deny:
     """The deny-list of ``phrases`` (words or several of them, any spelling) and ``numbers`` (at least five long)."""
-    folded = {" ".join(word.text for word in words_of(phrase)) for phrase in phrases}
+    folded = {phrase if _is_folded(phrase) else " ".join(word.text for word in words_of(phrase)) for phrase in phrases}
     squeezed = {"".join(word.text for word in words_of(number)) for number in numbers}
     kept = frozenset(number for number in squeezed if len(number) >= _MIN_NUMBER)
     return Deny(frozenset(folded - {""}), kept, tuple(sorted({len(number) for number in kept})))
+
+
+def _is_folded(phrase: str) -> bool:
+    """Whether this is one folded word already: those of a whole cohort are many."""
+    return phrase.isascii() and phrase.isalnum() and phrase == phrase.lower()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +81,10 @@ def test_the_text_of_a_pdf_leaves_cleaned_and_nothing_else_of_it(
     clean = only(tmp_path)
     document = bytes(clean.EncapsulatedDocument)[: clean.EncapsulatedDocumentLength]
     text = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(document)).pages)
-    for gone in ("Zanaryquist", "Ida", "48104488", "Oswinthal", "Brekkeby", "2023", "Velkomar", "Zana", "ryquist"):
+    for gone in ("Zanaryquist", "48104488", "Oswinthal", "Brekkeby", "Velkomar", "ryquist"):
         assert gone.lower() not in text.lower()
         assert gone.lower().encode() not in all_bytes(tmp_path / "out").lower()
+    assert not {"ida", "zana", "2023"} & set(re.findall(r"\w+", text.lower()))
     for kept in ("small pleural effusion", "left without change", "Hodgkin lymphoma at L5-S1"):
         assert kept in " ".join(text.split())
     assert (clean.MIMETypeOfEncapsulatedDocument, clean.BurnedInAnnotation) == ("application/pdf", "NO")
@@ -197,6 +201,20 @@ def test_a_reader_that_goes_wrong_holds_the_document_back(body: str, with_reader
         cleaned_pdf(("OB", make_pdf(PAGES)), clean=str)
     assert verdict.value.reason == "document_unreadable"
     assert not (tmp_path / "written").exists()
+
+
+def test_the_reader_loads_no_codec_and_no_cipher_and_finds_no_program() -> None:
+    code = (
+        "import importlib, shutil, sys, enclave.deid.document_process as one\n"
+        "def serve(*_, libraries, **__):\n"
+        "    [importlib.import_module(name) for name in libraries]\n"
+        "    loaded = [name for name, module in sys.modules.items() if module is not None]\n"
+        "    print(shutil.which('sh'), [name for name in loaded if name.split('.')[0] in ('PIL', 'cryptography')])\n"
+        "one.serve = serve\n"
+        "one.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n")[0] == "None []"
 
 
 def test_a_reader_that_hangs_is_ended(with_reader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
