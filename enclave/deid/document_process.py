@@ -7,10 +7,13 @@ script, an attachment or metadata.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
+import pkgutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from enclave.deid.fork_server import Limits, serve
@@ -18,14 +21,16 @@ from enclave.deid.fork_server import Limits, serve
 MAX_PAGES = 500
 MAX_CHARS = 1_000_000  # of all pages together
 _NEVER_LOADED = ("PIL", "cryptography", "Crypto")  # text needs no pictures, and what is encrypted is refused
-_LOADED = (  # with all that it would load when a document first asks for it, which a fork cannot
-    "pypdf",
-    "pypdf._codecs.core_font_metrics",
-    *(
-        f"encodings.{name}"
-        for name in ("charmap", "cp1252", "latin_1", "mac_roman", "utf_16_be", "cp932", "cp950", "gbk")
-    ),
-)
+_ENCODINGS = (
+    "charmap",
+    "cp1252",
+    "latin_1",
+    "mac_roman",
+    "utf_16_be",
+    "cp932",
+    "cp950",
+    "gbk",
+)  # of fonts in documents
 _LIMITS = Limits(memory=512 << 20, seconds=60)
 
 
@@ -34,7 +39,16 @@ def main() -> None:
     for name in _NEVER_LOADED:
         sys.modules[name] = None  # type: ignore[assignment] # an import of it fails (the import system, 5.3.1)
     os.environ["PATH"] = ""  # one filter of pictures would run a program
-    serve(lambda: read_pages, limits=_LIMITS, libraries=_LOADED)
+    serve(lambda: read_pages, limits=_LIMITS, libraries=_libraries())
+
+
+def _libraries() -> Iterator[str]:
+    """All that the reader would load when a document first asks for it, which a fork cannot."""
+    spec = importlib.util.find_spec("pypdf")
+    folders = spec.submodule_search_locations if spec is not None else None
+    yield "pypdf"
+    yield from (found.name for found in pkgutil.walk_packages(folders, "pypdf."))
+    yield from (f"encodings.{name}" for name in _ENCODINGS)
 
 
 def read_pages(request: dict[str, Any], *, value: int, answer: int) -> None:
