@@ -72,13 +72,12 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
         "ENCLAVE_LAUNCHER_SOCKET": str(socket),
         "ENCLAVE_PROJECT": project,
         "ENCLAVE_ENVIRONMENT": environment,
-        "JPY_SESSION_NAME": str(notebook),
     }
     document: Any = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=EnclaveKernelSpecManager())
     client = NotebookClient(document, km=manager, kernel_name=KERNEL_NAME, timeout=timeout_s)
     try:
-        client.execute()
+        client.execute(env={**os.environ, "JPY_SESSION_NAME": str(notebook)})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise CellFailedError(
             f"notebook {notebook.name}: wanted all cells to run, got {type(error).__name__}; {output} shows where"

@@ -35,7 +35,7 @@ class Console:
             sys.executable,
             ["-m", "jupyter_console", "--kernel", "enclave-python"],
             cwd=str(folder),
-            env={**os.environ, **environment},
+            env={name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"} | environment,
             encoding="utf-8",
             dimensions=(40, 200),
             timeout=LONG_S,
