@@ -6,7 +6,7 @@ steps of five minutes, so a budget comes back bit by bit and not at midnight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -44,12 +44,17 @@ class Amount:
 
     def percent_of(self, limit: Amount) -> int:
         """The largest share of ``limit`` over the three measures, rounded down; more than 100 when it is exceeded."""
-        pairs = ((getattr(self, one.name), getattr(limit, one.name)) for one in fields(Amount))
-        return max((100 * used // most if most else (101 if used else 0)) for used, most in pairs)
+        return max(
+            _percent(self.bytes, limit.bytes), _percent(self.images, limit.images), _percent(self.rows, limit.rows)
+        )
 
     def words(self) -> str:
         """For people: ``3.2 MB, 4 pictures, 120 rows``."""
         return f"{size_words(self.bytes)}, {self.images} pictures, {self.rows} rows"
+
+
+def _percent(used: int, most: int) -> int:
+    return 100 * used // most if most else (101 if used else 0)
 
 
 NOTHING: Final = Amount()

@@ -8,9 +8,13 @@ so that no output is lost and the tap's memory stays bounded.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import zmq
+from zmq.backend import Socket as PlainSocket
+
+from enclave.sandbox.tap.message import LARGE_BYTES
 
 Channel = Literal["shell", "control", "stdin", "iopub", "hb"]
 CHANNELS: Final[tuple[Channel, ...]] = ("control", "shell", "stdin", "iopub", "hb")
@@ -29,6 +33,33 @@ _BACK_TYPES: Final = {
     "iopub": zmq.SUB,
     "hb": zmq.DEALER,
 }
+
+
+_MORE: Final = int(zmq.SNDMORE)
+_AT_ONCE: Final = int(zmq.NOBLOCK)
+
+
+def send(sock: zmq.Socket[bytes], frames: Sequence[bytes | memoryview]) -> None:
+    """Sends one message. It is copied: to share even 1 MB with ZeroMQ takes a thread of its own to give it back.
+
+    By the class below pyzmq's own, which makes enumerations of flags for every frame: a small message takes 5 µs
+    and not 25 to 40.
+    """
+    *first, last = frames
+    for frame in first:
+        PlainSocket.send(sock, frame, _MORE)
+    PlainSocket.send(sock, last, 0)
+
+
+def receive(sock: zmq.Socket[bytes]) -> list[bytes | memoryview]:
+    """One message, what is large of it without a copy; raises ``zmq.Again`` when there is none."""
+    frames: list[bytes | memoryview] = []
+    more = True
+    while more:
+        frame: Any = PlainSocket.recv(sock, _AT_ONCE, copy=False)
+        frames.append(frame.bytes if len(frame) < LARGE_BYTES else frame.buffer)
+        more = frame.more
+    return frames
 
 
 class Legs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -18,9 +19,10 @@ from enclave.core.errors import EnclaveError, InvalidError
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.answers import Answers
 from enclave.sandbox.tap.journal import Journal
-from enclave.sandbox.tap.legs import Legs
-from enclave.sandbox.tap.message import LARGE_BYTES, Leg, Message
+from enclave.sandbox.tap.legs import Legs, receive, send
+from enclave.sandbox.tap.message import Leg, Message
 from enclave.sandbox.tap.outputs import Ask, Outputs
+from enclave.sandbox.tap.pieces import MAX_JOINED_BYTES, is_piece, joined, may_follow
 from enclave.sandbox.tap.rules import HIDDEN_FEATURES, Channel, Rule, rule_for
 from enclave.sandbox.tap.running import Running
 from enclave.sandbox.tap.settings import TapSettings
@@ -31,16 +33,6 @@ _REMEMBERED = 1 << 16  # signatures kept to refuse replays
 _LEAST_MESSAGE_BYTES = 1 << 20
 _FAILED = ("error", "aborted")
 _WAIT_MS = 200  # the same while an output waits for the launcher
-
-
-def _receive(sock: zmq.Socket[bytes]) -> list[bytes]:
-    return sock.recv_multipart(zmq.NOBLOCK)
-
-
-def _receive_outputs(sock: zmq.Socket[bytes]) -> list[bytes | memoryview]:
-    """The same without a copy of what is large."""
-    frames = sock.recv_multipart(zmq.NOBLOCK, copy=False)
-    return [frame.bytes if len(frame) < LARGE_BYTES else frame.buffer for frame in frames]
 
 
 class Tap:
@@ -66,6 +58,7 @@ class Tap:
             ask=ask,
             show=lambda message: self._send_front("iopub", message),
         )
+        self._ahead: Message | None = None  # taken from the kernel's iopub and not yet offered
         self._last: Message | None = None  # where a word of ours stands when nothing runs
         self._over = ""  # why no request is taken any more
         self._frozen = False
@@ -82,16 +75,15 @@ class Tap:
         self._poller.register(control_fd, zmq.POLLIN)
         self._journal.attach(self._poller)
         while not self._idle_too_long():
-            wait_ms = self._journal.wait_ms(_WAIT_MS if self._outputs.waiting else _LOOK_MS)
-            ready = dict(self._poller.poll(wait_ms))
+            ready = dict(self._poller.poll(self._wait_ms()))
             self._journal.hear(ready)
             for name in ("control", "shell", "stdin", "hb"):
                 if self._legs.front[name] in ready:
                     self._drain(self._legs.front[name], getattr(self, f"_front_{name}"))
                 if self._legs.back[name] in ready:
                     self._drain(self._legs.back[name], getattr(self, f"_back_{name}"))
-            if self._legs.back["iopub"] in ready:
-                self._drain(self._legs.back["iopub"], self._back_iopub, receive=_receive_outputs)
+            if self._ahead is not None or self._legs.back["iopub"] in ready:
+                self._take_outputs()
             if self._legs.front["iopub"] in ready:
                 self._drain(self._legs.front["iopub"], self._subscribed)
             if control_fd in ready and not on_order():
@@ -99,6 +91,12 @@ class Tap:
             self._outputs.look()
             self._listen_to_iopub()
         self._poller.unregister(control_fd)
+
+    def _wait_ms(self) -> int:
+        """How long the poller may sleep."""
+        if self._outputs.waiting:
+            return self._journal.wait_ms(_WAIT_MS)
+        return self._journal.wait_ms(_LOOK_MS) if self._ahead is None else 0
 
     def _listen_to_iopub(self) -> None:
         """Takes outputs from the kernel, but none while one waits for the launcher."""
@@ -134,6 +132,7 @@ class Tap:
         self._over = words
         if restart:
             self._outputs.forget()
+            self._ahead = None
             for sock in self._legs.back.values():
                 self._poller.register(sock, 0)
             self._legs.connect_back()
@@ -206,7 +205,7 @@ class Tap:
 
     def _front_hb(self, frames: list[bytes]) -> None:
         leg = self._legs.front if self._frozen else self._legs.back  # a frozen kernel is not a dead one
-        leg["hb"].send_multipart(frames)
+        send(leg["hb"], frames)
 
     def _refused_as_over(self, channel: Channel, message: Message) -> bool:
         """Whether there is no kernel that may run this; then the client hears why."""
@@ -345,17 +344,42 @@ class Tap:
         self._pass_reply("stdin", frames)
 
     def _back_hb(self, frames: list[bytes]) -> None:
-        self._legs.front["hb"].send_multipart(frames)
+        send(self._legs.front["hb"], frames)
 
-    def _back_iopub(self, frames: list[bytes]) -> bool:
-        """Says whether more may be taken now."""
-        message = self._read_back(frames)
-        if message is None or message.kind == "iopub_welcome":
-            return True
-        self._outputs.offer(message, self._running_as(message.parent_id))
-        if message.kind == "status" and message.content.get("execution_state") == "idle":
-            self._note_end(message.parent_id, idle=True)
-        return not self._outputs.waiting
+    def _take_outputs(self) -> None:
+        """Offers what the kernel said on iopub, pieces of a stream that lie together as one; none while one waits."""
+        for _ in range(_BATCH):
+            if self._outputs.waiting:
+                return
+            message, self._ahead = self._ahead or self._next_output(), None
+            if message is None:
+                return
+            if is_piece(message):
+                message = self._with_more(message)
+            self._outputs.offer(message, self._running_as(message.parent_id))
+            if message.kind == "status" and message.content.get("execution_state") == "idle":
+                self._note_end(message.parent_id, idle=True)
+
+    def _with_more(self, first: Message) -> Message:
+        """``first`` with the pieces that lie behind it; the message behind those is kept for the next turn."""
+        pieces, size = [first], first.size_bytes
+        while (more := self._next_output()) is not None:
+            size += more.size_bytes
+            if size > MAX_JOINED_BYTES or not may_follow(first, more):
+                self._ahead = more
+                break
+            pieces.append(more)
+        return joined(pieces)
+
+    def _next_output(self) -> Message | None:
+        """The next message of the kernel's iopub, or None when none is there."""
+        while True:
+            try:
+                message = self._read_back(receive(self._legs.back["iopub"]))
+            except zmq.Again:
+                return None
+            if message is not None and message.kind != "iopub_welcome":
+                return message
 
     def _running_as(self, parent_id: str) -> Running | None:
         running = self._running
@@ -371,7 +395,7 @@ class Tap:
         self._send_front(channel, shown)
         return message
 
-    def _read_back(self, frames: list[bytes]) -> Message | None:
+    def _read_back(self, frames: Sequence[Any]) -> Message | None:
         try:
             return self._back.read(frames)
         except InvalidError as error:
@@ -381,24 +405,23 @@ class Tap:
     # ── sending ─────────────────────────────────────────────────────────────
 
     def _send_front(self, channel: str, message: Message) -> None:
-        self._legs.front[channel].send_multipart(self._front.write(message), copy=False)
+        send(self._legs.front[channel], self._front.write(message))
 
     def _send_back(self, channel: str, message: Message) -> None:
-        self._legs.back[channel].send_multipart(self._back.write(message), copy=False)
+        send(self._legs.back[channel], self._back.write(message))
 
     def _register(self) -> None:
         for sock in (*self._legs.front.values(), *self._legs.back.values()):
             self._poller.register(sock, zmq.POLLIN)
 
     @staticmethod
-    def _drain(sock: zmq.Socket[bytes], handle: Any, *, receive: Any = _receive) -> None:
+    def _drain(sock: zmq.Socket[bytes], handle: Any) -> None:
         for _ in range(_BATCH):
             try:
                 frames = receive(sock)
             except zmq.Again:
                 return
-            if handle(frames) is False:
-                return
+            handle(frames)
 
 
 def _for_kernel(message: Message, rule: Rule) -> Message:
