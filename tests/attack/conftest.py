@@ -6,10 +6,8 @@ import base64
 import contextlib
 import importlib
 import json
-import os
 import pkgutil
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from enclave.audit.segments import Record, read_segment, segment_files
 from enclave.cli import demo
@@ -100,19 +99,6 @@ def enclave_words() -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "enclave.cli.main")
 
 
-def free_ports(count: int = 6) -> int:
-    """The first of ``count`` neighbouring free ports."""
-    for first in range(19000 + os.getpid() % 50 * 16, 32000, 16):
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
-
-
 def descendants(pid: int) -> list[int]:
     """Children, their children, and so on."""
     found: list[int] = []
@@ -149,7 +135,7 @@ def short_folder() -> Iterator[Callable[[], Path]]:
 @pytest.fixture(scope="session")
 def enclave(short_folder: Callable[[], Path]) -> Iterator[Enclave]:
     """``enclave demo up`` on a fresh home, shared by all attacks; down at the end."""
-    found = Enclave(Home(short_folder() / "h"), free_ports())
+    found = Enclave(Home(short_folder() / "h"), free_ports(6))
     try:
         done = found.command("demo", "up", "--port", str(found.port))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -162,7 +148,7 @@ def enclave(short_folder: Callable[[], Path]) -> Iterator[Enclave]:
 @pytest.fixture
 def free_port() -> int:
     """The first of six free ports."""
-    return free_ports()
+    return free_ports(6)
 
 
 @pytest.fixture(scope="module")

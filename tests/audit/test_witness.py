@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optional import need
+from ports import free_ports
 
 from enclave.audit.checkpoint import COSIGNER, TreeHead, VerifierKey, note_body, signatures_by, write_checkpoint
 from enclave.audit.copies import CopySettings, WitnessSettings, off_host
@@ -322,12 +323,6 @@ def signed_size(auditd):
         client.close()
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.mark.row("S10.3")
 def test_a_witness_on_a_socket_cosigns_each_new_checkpoint_and_goes_on_after_its_restart(auditd, served):
     eye = served().start()
@@ -402,7 +397,7 @@ def test_signing_and_receipts_wait_for_no_witness(auditd, served, tmp_path):
 
 def test_an_off_host_witness_turns_doctor_green_and_its_absence_red(auditd, served):
     eye = served()
-    port = free_port()
+    port = free_ports()
     eye.start("--listen", f"127.0.0.1:{port}")
 
     def doctor():
@@ -423,7 +418,7 @@ def test_an_off_host_witness_turns_doctor_green_and_its_absence_red(auditd, serv
 def test_a_witness_speaks_tls_and_none_is_trusted_but_by_its_authority(auditd, served, tmp_path):
     cert, key = own_certificate(tmp_path)
     eye = served()
-    port = free_port()
+    port = free_ports()
     eye.start("--listen", f"127.0.0.1:{port}", "--tls-cert", cert, "--tls-key", key)
     url = f"https://localhost:{port}"
     use(auditd, place(eye, url))

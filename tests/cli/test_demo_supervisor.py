@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 from enclave.cli.init import make_home
 from enclave.runtime.home import Home
@@ -58,10 +59,7 @@ except EnclaveError as error:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return make_home(tmp_path / "home", port=min(port, 60_000))
+    return make_home(tmp_path / "home", port=free_ports(6))
 
 
 class Running:

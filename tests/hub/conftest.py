@@ -6,12 +6,10 @@ sandbox tests' matter.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ports import free_ports
 
 from enclave.audit.segments import Record, read_segment, segment_files
 from enclave.cli.init import make_home
@@ -52,20 +51,6 @@ NOTEBOOK = {
     "metadata": {"kernelspec": {"name": "enclave-python", "display_name": "Python (enclave)", "language": "python"}},
     "cells": [],
 }
-
-
-def free_ports(count: int) -> int:
-    """The first of ``count`` free neighbours."""
-    while True:
-        first = 20_000 + secrets.randbelow(30_000)
-        try:
-            with contextlib.ExitStack() as stack:
-                for port in range(first, first + count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
 
 
 def wait_for(ready: Any, *, what: str, timeout_s: float = 60.0) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import zipfile
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from optional import need
+from ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -38,24 +38,11 @@ def _enclave(home: Path, *words: str) -> str:
     return done.stderr
 
 
-def _free_range() -> int:
-    """A port whose five neighbours are free too."""
-    for first in range(18_000, 28_000, 10):
-        try:
-            for port in range(first, first + 6):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     need("chromium")
     home = tmp_path_factory.mktemp("browser") / "home"
-    port = _free_range()
+    port = free_ports(6)
     try:
         _enclave(home, "up", "--port", str(port))
         yield f"http://localhost:{port}"

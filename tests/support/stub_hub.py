@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ports import free_ports
 
 from enclave.wire.client import WireClient
 from enclave.wire.messages.launcher import OpenPersonSocket
@@ -45,9 +46,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def hub_settings() -> Iterator[str]:
     """The settings with which a launcher finds this Hub, which lives as long as the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = min(probe.getsockname()[1], 60_000)
+    port = free_ports(2)
     with http.server.ThreadingHTTPServer(("127.0.0.1", port + 1), _Hub) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"[hub]\nport = {port}\n"

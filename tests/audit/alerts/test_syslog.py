@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from optional import need
+from ports import free_ports
 
 from enclave.audit.alerts.settings import WatchSettings
 from enclave.audit.alerts.syslog import Receiver, SyslogSender
@@ -133,10 +134,7 @@ def rsyslog(tmp_path: Path) -> Iterator[Rsyslog]:
     folder = tmp_path / "receiver"
     folder.mkdir()
     certificates(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    stand = Rsyslog(program, folder, "ossl" if "ossl" in module else "gtls", port)
+    stand = Rsyslog(program, folder, "ossl" if "ossl" in module else "gtls", free_ports())
     yield stand
     stand.stop()
 
