@@ -93,7 +93,7 @@ PLACES = [(cls, *place) for cls in REQUESTS for place in places(cls)]
 
 def test_all_that_starts_a_kernel_is_among_the_places():
     found = {name for cls, name, hint, _ in PLACES if request_type(cls).name == "kernel.start" and hint is str}
-    assert found == {"environment", "path", "project", "session"}
+    assert found == {"environment", "notebook", "path", "project", "session"}
 
 
 @pytest.mark.parametrize(
