@@ -79,6 +79,23 @@ def test_a_letter_that_an_edge_cuts_is_covered_whole(edge: str) -> None:
     assert covers(fitted(cut, layer=page), where)
 
 
+def test_a_line_does_not_grow_over_what_touches_it_in_one_place_only() -> None:
+    page, ink = written("BRANLUND 4711", ink=230.0, ground=noise(60.0, 3.0), at=(30, 100))
+    line = tight(ink)
+    spot = page.values.copy()
+    spot[line.y0 - 6 : line.y0 + 2, line.x0 + 30 : line.x0 + 34] = 230.0
+    found = fitted(line, layer=Page(spot))
+    assert covers(found, ink)
+    assert found.y0 >= line.y0 - 2
+
+
+def test_a_line_cut_along_its_rows_grows_over_all_of_its_letters() -> None:
+    page, ink = written("BRANLUND 4711", ink=230.0, ground=noise(60.0, 3.0), at=(30, 100))
+    line = tight(ink)
+    for cut in (line._replace(y0=line.y0 + 4), line._replace(y1=line.y1 - 4)):
+        assert covers(fitted(cut, layer=page), ink)
+
+
 def test_a_line_that_fades_into_its_ground_is_followed_by_its_one_value() -> None:
     ground = np.where(np.arange(SIDE) < 120, 20.0, 150.0) + noise(0, 3)
     page, where = written("Branlund 42", ink=150.0, ground=ground)

@@ -20,7 +20,7 @@ from enclave.core.errors import IntegrityError
 from enclave.detectors.pixel_text import finder
 from enclave.detectors.pixel_text.allowed import may_stay, technique
 from enclave.detectors.pixel_text.boxes import Box, joined, share_covered
-from enclave.detectors.pixel_text.finder import find_text, scale_of, tiles_of
+from enclave.detectors.pixel_text.finder import find_text, is_found_finer, scale_of, tiles_of
 from enclave.detectors.pixel_text.network import Candidate, check_models, model_folder, open_network
 from enclave.detectors.pixel_text.strokes import find_lines
 
@@ -77,6 +77,34 @@ def test_a_line_of_text_is_covered_and_little_else(points: int, level: int) -> N
     assert (covered & ink).sum() >= 0.95 * ink.sum()
     around = Box(*np.argwhere(ink.T).min(axis=0), *(np.argwhere(ink.T).max(axis=0) + 1)).grown(8)
     assert all(box.common(around) == box.area for box in found)
+
+
+LINE = Box(100, 100, 300, 120)
+
+
+@pytest.mark.parametrize(
+    ("fine", "held"),
+    [
+        ([LINE], True),
+        ([LINE.grown(-2)], True),
+        ([Box(100, 102, 210, 118), Box(205, 100, 300, 119)], True),
+        ([], False),
+        ([Box(100, 100, 250, 120)], False),  # a quarter of its length is missing
+        ([Box(100, 100, 300, 110)], False),  # half of its height
+        ([Box(100, 112, 300, 126)], False),  # the line below
+        ([Box(100, 102, 180, 118), Box(220, 102, 300, 118)], False),  # a word in the middle
+    ],
+)
+def test_a_coarser_box_goes_only_for_finer_ones_that_hold_its_whole_line(fine: list[Box], held: bool) -> None:
+    assert is_found_finer(LINE, fine) is held
+
+
+@given(BOXES, st.lists(BOXES, max_size=4))
+def test_what_goes_for_finer_boxes_is_in_their_columns(box: Box, fine: list[Box]) -> None:
+    if is_found_finer(box, fine):
+        columns = {x for other in fine for x in range(max(box.x0, other.x0), min(box.x1, other.x1))}
+        assert len(columns) >= 0.95 * box.width
+        assert any(box.common(other) for other in fine)
 
 
 class Noted:

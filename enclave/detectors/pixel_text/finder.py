@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
 from enclave.detectors.pixel_text.boxes import Box, joined
 from enclave.detectors.pixel_text.ink import fitted
@@ -24,6 +25,7 @@ _TALLEST = 72  # pixels of a line; taller ones are found at a smaller scale
 _TALLEST_GLYPH, _GLYPH_SHARE = 48, 6  # pixels, and parts of an image: a round organ looks like a letter as tall as it
 _SLIM = 2.5  # width to height of a line that no organ has
 _SURE = 0.6
+_SAME_HEIGHT, _SAME_LENGTH, _SAME_ROW = 0.6, 0.95, 0.3  # of a coarser box: what makes a finer one the same line
 _MARGIN = 1  # pixels around what was found
 _FAINT_SPAN = 512  # a range from here on can hold contrasts that eight bits do not show
 _VAST = 1 << 26  # pixels: of a larger layer the network sees the tiles in which the cheap method sees letters
@@ -45,8 +47,8 @@ def find_text(layers: Iterable[Layer], *, network: TextNetwork) -> list[Box]:
     """Boxes around all text in ``layers``, which have one size; sorted, some may overlap."""
     found: set[Box] = set()
     for layer in layers:
-        for factor in overview_factors(layer):
-            found.update(_overview(layer, factor=factor, network=network))
+        coarse = {box for factor in overview_factors(layer) for box in _overview(layer, factor=factor, network=network)}
+        fine: set[Box] = set()
         scale = scale_of(layer)
         for tile in tiles_of(layer, side=round(_TILE / scale)):
             values = layer.part(tile.x0, tile.y0, tile.x1, tile.y1)
@@ -55,12 +57,28 @@ def find_text(layers: Iterable[Layer], *, network: TextNetwork) -> list[Box]:
             for view in views_of(values, layer=layer):
                 if not is_worth_a_look(view, layer=layer):
                     continue
-                found.update(
+                fine.update(
                     _placed(candidate, scale=scale, tile=tile, layer=layer)
                     for candidate in network.find(_resized(view, scale))
                     if may_be_text(candidate.box.scaled(1 / scale), layer=layer)
                 )
+        found.update(fine, (box for box in coarse if not is_found_finer(box, fine)))
     return joined(found)
+
+
+def is_found_finer(box: Box, fine: Iterable[Box]) -> bool:
+    """Whether boxes of a finer picture hold the line that a coarser one marks: as long, and not of a part of its
+    height. What the coarser one has besides is its rim."""
+    same = [other for other in fine if other.height >= _SAME_HEIGHT * box.height and _in_row(other, box)]
+    held = np.zeros(max(0, box.width), bool)
+    for other in same:
+        held[max(0, other.x0 - box.x0) : max(0, other.x1 - box.x0)] = True
+    return box.width > box.height and bool(held.mean() >= _SAME_LENGTH)
+
+
+def _in_row(one: Box, other: Box) -> bool:
+    """Whether the middle of ``one`` is among the inner rows of ``other``."""
+    return abs((one.y0 + one.y1) - (other.y0 + other.y1)) <= _SAME_ROW * other.height
 
 
 def is_worth_a_look(view: Array, *, layer: Layer) -> bool:

@@ -25,6 +25,7 @@ _EITHER = 1.5  # by less than this neither the bright nor the dark strokes are t
 _BEYOND = 1.1  # times the roughness of the ground
 _GROUND_SHARE = 99.9  # percentile of the ground that its roughness is judged by
 _ROUGH = 0.02  # of the surroundings as strong as letters: what crosses an edge may be anatomy
+_SEVERAL, _TAIL = 3, 2  # letters of a long line that are cut together; pixels by which one alone may be
 _SOFT_EDGE = 1  # pixels around a letter
 _RIM = 0.4  # of the height: what may go, or come, above and below
 _INK_SHARE = 96  # percentile of a box that is ink for certain
@@ -123,22 +124,28 @@ def _empty(profile: Array, least: float, most: int) -> int:
 def _with_cut_letters(box: Box, ink: Array, *, most: int) -> Box:
     """The box grown over letters that an edge cuts. They end soon; what goes on is anatomy, and no reason to grow."""
     x0, y0, x1, y1 = box
-    y0 -= _goes_out(ink[:, x0:x1][: y0 + 1][::-1], most)
-    y1 += _goes_out(ink[:, x0:x1][y1 - 1 :], most)
+    wanted = _SEVERAL if box.width >= _SEVERAL * box.height else 1
+    y0 -= _goes_out(ink[:, x0:x1][: y0 + 1][::-1], most, strokes=wanted)
+    y1 += _goes_out(ink[:, x0:x1][y1 - 1 :], most, strokes=wanted)
     x0 -= _goes_out(ink[y0:y1, : x0 + 1].T[::-1], most)
     x1 += _goes_out(ink[y0:y1, x1 - 1 :].T, most)
     return Box(x0, y0, x1, y1)
 
 
-def _goes_out(lines: Array, most: int) -> int:
+def _goes_out(lines: Array, most: int, *, strokes: int = 1) -> int:
     """How many lines behind the first, the outermost one of a box, the ink of each goes on in; 0 where it does not end
-    within ``most``."""
+    within ``most``, and where it goes on for long in fewer than so many ``strokes``: of a long line cut along its rows
+    several letters go on, and what is alone is anatomy that touches it."""
     both: Array = lines[1 : most + 2] & lines[: most + 1][: max(0, len(lines) - 1)]
     crossing: Array = np.any(both, axis=1)
     ends = np.flatnonzero(np.logical_not(crossing))
-    if len(ends):
-        return int(ends[0])
-    return len(crossing) if len(lines) - 1 <= most else 0
+    count = int(ends[0]) if len(ends) else len(crossing) if len(lines) - 1 <= most else 0
+    return count if count <= _TAIL or _runs(both[_TAIL - 1]) >= strokes else 0
+
+
+def _runs(line: Array) -> int:
+    """How many strokes a line crosses."""
+    return int((np.diff(line.astype(np.int8), prepend=0) == 1).sum())
 
 
 def _continued(box: Box, *, layer: Layer) -> Box:
