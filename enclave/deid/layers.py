@@ -193,10 +193,15 @@ def _stored_values(raw: Array, form: PixelForm) -> Array:
         return raw
     values: Array = raw.astype(np.int64 if form.bits > 16 else np.int32)
     values >>= form.high + 1 - form.stored
-    values &= (1 << form.stored) - 1
+    values &= _mask(form.stored)
     if form.signed:
         values -= (values >> (form.stored - 1)) << form.stored
     return values
+
+
+def _mask(bits: int) -> int:
+    """So many ones, as 64 bits with a sign hold them."""
+    return (1 << bits) - 1 if bits < 64 else -1
 
 
 def _beside(raw: Array, form: PixelForm) -> Array:
@@ -205,7 +210,7 @@ def _beside(raw: Array, form: PixelForm) -> Array:
         return np.zeros((1, 1), np.float32)
     bits = _stored_values(raw, form)
     bits <<= form.high + 1 - form.stored
-    bits &= (1 << form.bits) - 1
+    bits &= _mask(form.bits)
     bits ^= raw.astype(bits.dtype)
     return bits.astype(np.float32)
 

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -95,6 +96,26 @@ def test_a_header_that_lies_holds_the_image_back(
     lie: dict[str, Any], reason: str, tmp_path: Path, keyring: Keyring
 ) -> None:
     assert reasons(tmp_path, image(texture(), **lie), keyring) == {reason: 1}
+
+
+@pytest.mark.row("S13.3")
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize(("bits", "stored"), [(32, 32), (32, 20), (64, 64), (64, 40)])
+def test_text_in_wide_integers_is_blanked(
+    bits: int, stored: int, signed: int, tmp_path: Path, keyring: Keyring
+) -> None:
+    page = Image.new("L", (256, 128), 0)
+    ImageDraw.Draw(page).text((20, 40), "BRANLUND 4711", fill=255, font=ImageFont.load_default(20))
+    ground = np.random.default_rng(5).normal(70, 4, (128, 256))
+    values = np.where(np.asarray(page) > 127, 120, ground).astype(f"<u{bits // 8}") << (stored - 8)
+    wide = {"BitsAllocated": bits, "BitsStored": stored, "HighBit": stored - 1, "PixelRepresentation": signed}
+    made = image(values.tobytes(), Rows=128, Columns=256, **wide)
+    assert reasons(tmp_path, made, keyring) == {}
+    (written,) = (tmp_path / "out").rglob("*.dcm")
+    left = np.frombuffer(pydicom.dcmread(written).PixelData, values.dtype).reshape(values.shape)
+    ink = np.asarray(page) > 127
+    assert (left[ink] != values[ink]).all()
+    assert (left == values).mean() > 0.7
 
 
 def test_what_stands_behind_the_image_does_not_leave(tmp_path: Path, keyring: Keyring) -> None:
