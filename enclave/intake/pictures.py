@@ -23,21 +23,27 @@ from enclave.wire.messages.intake import ReviewItem
 _LONGEST = 700  # pixels each way: eight bits of that fit into one message
 _NOT_SHOWN = "This image cannot be shown. What cannot be looked at is not clean."
 _GAP = 4
+_MARK = 63  # of 255: how strongly the mark stands out
+_FINER = 4  # times the picture: as far as an image is thinned out before it is averaged
+_ODD = 0.5  # percent of the pixels, at each end, that do not set the window
 _ENLARGED = 3  # pixels for each of 2 mm
 Array = np.ndarray[Any, Any]
 Window = tuple[float, float]
 
 
 def picture_of(path: Path, *, before: Path | None, boxes: Sequence[Box], mark: str) -> ReviewItem:
-    """A PNG of eight bits from the darkest to the brightest; of several frames the brightest of each pixel.
+    """A PNG of eight bits from nearly the darkest to nearly the brightest, for one odd pixel makes no image black; of
+    several frames the brightest of each pixel.
 
-    With ``before``, the input, both stand side by side on one scale of grey, ``boxes`` outlined in both.
+    With ``before``, the input, both stand side by side on the scale of grey of what leaves, ``boxes`` outlined in both.
     """
     try:
-        after = _grey(path)
-        parts = [after] if before is None else [_grey(before), after]
-        window = float(parts[0].min()), float(parts[0].max())
-        shown = [_drawn(part, window=window, boxes=boxes, width=_LONGEST // len(parts)) for part in parts]
+        parts = [_grey(one) for one in (before, path) if one is not None]
+        window = _window(parts[-1][0])  # what leaves is judged; bright letters that went would darken it
+        shown = [
+            _drawn(grey, window=window, boxes=[box.scaled(1 / step) for box in boxes], width=_LONGEST // len(parts))
+            for grey, step in parts
+        ]
         out = io.BytesIO()
         _marked(_beside(shown), mark).save(out, "PNG")
     except Exception:  # noqa: BLE001 - no codec, odd pixels: a person is told that it cannot be shown
@@ -55,15 +61,23 @@ def views_of(before: Array, after: Array, *, mark: str) -> ReviewItem:
     return ReviewItem(kind="picture", picture=base64.b64encode(out.getvalue()).decode("ascii"))
 
 
-def _grey(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    pixels = pixel_array(path).astype(np.float64)
+def _grey(path: Path) -> tuple[Array, int]:
+    """One plane of grey values, float32, and of how many rows and columns one is shown: a large image never becomes
+    numbers of four bytes as a whole."""
+    pixels = pixel_array(path)
     with quiet_parsing():
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    if int(dataset.get("SamplesPerPixel") or 1) > 1:
-        pixels = pixels.mean(axis=-1)
+    colours = int(dataset.get("SamplesPerPixel") or 1) > 1
+    step = max(1, max(int(dataset.Rows), int(dataset.Columns)) // (_FINER * _LONGEST))
+    pixels = pixels[..., ::step, ::step, :].mean(axis=-1) if colours else pixels[..., ::step, ::step]
     while pixels.ndim > 2:
         pixels = pixels.max(axis=0)
-    return pixels
+    return pixels.astype(np.float32), step
+
+
+def _window(grey: Array) -> Window:
+    low, high = (float(edge) for edge in np.percentile(grey, (_ODD, 100 - _ODD)))
+    return (low, high) if low < high else (float(grey.min()), float(grey.max()))
 
 
 def _drawn(grey: np.ndarray[Any, Any], *, window: Window, boxes: Sequence[Box], width: int) -> Image.Image:
@@ -75,6 +89,7 @@ def _drawn(grey: np.ndarray[Any, Any], *, window: Window, boxes: Sequence[Box], 
     scale = image.width / grey.shape[1]
     for box in boxes:
         edges = [round(edge * scale) for edge in box]
+        pen.rectangle((edges[0] - 2, edges[1] - 2, edges[2] + 1, edges[3] + 1), outline=0)  # seen on bright ground, too
         pen.rectangle((edges[0] - 1, edges[1] - 1, edges[2], edges[3]), outline=255)
     return image
 
@@ -90,8 +105,11 @@ def _beside(images: list[Image.Image]) -> Image.Image:
 
 
 def _marked(image: Image.Image, mark: str) -> Image.Image:
-    """``image`` with ``mark`` across it, light enough to see through."""
-    layer = Image.new("L", image.size, 0)
+    """``image`` with ``mark`` across it, light enough to see through; its shadow shows it on bright ground."""
     font = ImageFont.load_default(max(10, image.width // 16))
-    ImageDraw.Draw(layer).text((image.width // 8, image.height * 2 // 3), mark, fill=70, font=font)
-    return Image.blend(image, Image.composite(Image.new("L", image.size, 255), image, layer), 0.9)
+    left, top = image.width // 8, image.height * 2 // 3
+    for away, level in ((2, 0), (0, 255)):
+        layer = Image.new("L", image.size, 0)
+        ImageDraw.Draw(layer).text((left + away, top + away), mark, fill=_MARK, font=font)
+        image = Image.composite(Image.new("L", image.size, level), image, layer)
+    return image

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_objects import encoded, instance
 from PIL import Image
@@ -68,6 +69,37 @@ def test_every_picture_is_marked_and_the_image_stays_to_be_seen(tmp_path: Path) 
     assert one.shape == (64, 96)
     assert (one != other).any()
     assert np.abs(one - other).max() < 90
+
+
+def test_one_odd_pixel_makes_no_picture_black_and_a_box_is_seen_on_bright_ground(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.dcm", blank=False)
+    made = pydicom.dcmread(path)
+    pixels = np.full((64, 96), 100, np.uint8)
+    pixels[10:30, 10:60] = 110
+    pixels[0, 0] = 255
+    made.PixelData = pixels.tobytes()
+    made.save_as(path)
+    shown = opened(picture_of(path, before=None, boxes=[BOX], mark=" ")).astype(int)
+    assert shown[20, 70] < 60
+    assert shown[25, 30] > 200
+    edge = shown[BOX.y0 - 3 : BOX.y0 + 1, 30]
+    assert edge.min() < 60
+    assert edge.max() > 200
+
+
+def test_of_a_large_image_the_picture_has_its_boxes_where_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.dcm", blank=False)
+    made = pydicom.dcmread(path)
+    made.Rows, made.Columns = 3000, 6000
+    pixels = np.full((3000, 6000), 50, np.uint8)
+    pixels[1000:1600, 3000:5000] = 200
+    made.PixelData = pixels.tobytes()
+    made.save_as(path)
+    shown = opened(picture_of(path, before=None, boxes=[Box(3000, 1000, 5000, 1600)], mark=" ")).astype(int)
+    assert shown.shape == (350, 700)
+    assert shown[150, 450] > 200
+    assert shown[150, 300] < 60
+    assert shown[117 - 3 : 117 + 2, 450].min() < 60
 
 
 def test_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
