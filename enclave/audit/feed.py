@@ -35,6 +35,7 @@ class Feed:
         self._store: StoreHost | None = None
         self.path = folder / "store" / "ledger.duckdb"
         self.mark = 0  # the high-water mark, as last seen
+        self._size = 0  # of the log, the largest that anybody has told: who asked earlier may come in later
         self.cause = ""  # why the store had to be built again, until somebody has told it
 
     @property
@@ -55,7 +56,8 @@ class Feed:
                 self._store = None
             if self._store is None:
                 self._first_open()
-            if self.mark > size:
+            self._size = max(self._size, size)
+            if self.mark > self._size:
                 self.cause = "ahead_of_the_log"
                 self._renew()
             try:

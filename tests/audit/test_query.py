@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -209,3 +210,34 @@ def test_no_record_is_in_the_store_twice_after_restarts(auditd, desk):
         auditd.stop()
         auditd.start()
     assert desk("SELECT count(*) - count(DISTINCT seq), count(*) - max(seq) - 1 FROM records").rows[0] == [0, 0]
+
+
+def test_who_asks_with_an_older_size_of_the_log_does_not_have_the_store_built_again(auditd, desk):
+    for number in range(5):
+        auditd.client.record("audit.rebuild", actor="service:test", detail={"rows": number})
+    feed, size = auditd.daemon._feed, auditd.daemon.ledger.size
+    process = desk("SELECT 1") and feed.store.pid
+    assert feed.catch_up(size - 3) >= size
+    assert (feed.cause, feed.store.pid) == ("", process)
+
+
+def test_a_store_that_knows_more_than_the_log_is_built_again_and_says_so(auditd, desk, tmp_path):
+    auditd.client.record("audit.rebuild", actor="service:test")
+    auditd.stop()
+    log = [auditd.home.state("audit") / name for name in ("segments", "log", "bodies")]
+    for folder in log:
+        shutil.copytree(folder, tmp_path / "before" / folder.name)
+    auditd.start()
+    for _ in range(9):
+        auditd.client.record("login.ok", actor="mallory")
+    assert desk("SELECT count(*) FROM events WHERE actor = 'mallory'").rows[0] == [9]
+    auditd.stop()
+    for folder in log:
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "before" / folder.name, folder)
+    auditd.start()
+    assert desk("SELECT count(*) FROM events WHERE actor = 'mallory'").rows[0] == [0]
+    end = time.monotonic() + 60
+    while not (told := auditd.events(kind="audit.rebuild", actor="service:auditd")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [event["detail"]["cause"] for event in told] == ["ahead_of_the_log"]
