@@ -17,7 +17,7 @@ STAMPS := .stamps
 PIP := -m pip --quiet --disable-pip-version-check
 PROXY := hub_config/proxy
 LAB := extensions/enclave-lab
-TEST_WORKERS := -n 3 --dist loadscope --no-loadscope-reorder
+TEST_WORKERS := -n 4 --dist loadscope --no-loadscope-reorder
 DEMO_OPTIONS := $(if $(PORT),--port $(PORT))
 .NOTPARALLEL:
 

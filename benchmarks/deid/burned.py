@@ -105,10 +105,10 @@ def _draw(canvas: Image.Image, lines: tuple[str, ...], *, rng: random.Random) ->
     return boxes
 
 
-def measure(folder: Path, *, seed: int) -> dict[str, Any]:
+def measure(folder: Path, *, seed: int, each: int = 8) -> dict[str, Any]:
     """Shares over all images, and which kinds of image were right."""
     source, output = folder / "in", folder / "out"
-    truth, kinds = make_images(source, seed=seed)
+    truth, kinds = make_images(source, seed=seed, each=each)
     keys = derive_keyring(Secret(bytes(range(32))))
     report = run_job(JobSpec(inputs=[source], output=output, recipe=Recipe(), keyring=keys)).report
     rows = parquet.read_table(output / "provenance.parquet").to_pylist()
