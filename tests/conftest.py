@@ -26,7 +26,7 @@ from enclave.runtime.log import Log
 # The same examples in every run, so that a change passes or fails for what it changed, and no bound on an example's
 # time, which a busy machine breaks at random. `--hypothesis-profile explore` looks for new examples.
 _UNTIMED = [HealthCheck.too_slow]
-settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=_UNTIMED)
+settings.register_profile("gate", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_UNTIMED)
 settings.register_profile("explore", deadline=None, max_examples=1_000, suppress_health_check=_UNTIMED)
 settings.load_profile("gate")
 
