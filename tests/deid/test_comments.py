@@ -295,10 +295,12 @@ def filled(stream: bytes, blanks: tuple[Blank, ...]) -> bytes:
 @given(st.binary(max_size=400), st.sampled_from(list(Family)), st.booleans())
 def test_any_bytes_are_a_stream_or_refused(data: bytes, family: Family, begun: bool) -> None:
     start = b"\xff\x4f\xff\x51" if family is Family.JPEG_2000 else b"\xff\xd8\xff"
+    stream = start + data if begun else data
     try:
-        words_in(start + data if begun else data, family=family)
+        blanks = words_in(stream, family=family)
     except StreamError:
         return
+    assert len(filled(stream, blanks)) == len(stream)
 
 
 @given(

@@ -112,6 +112,7 @@ def test_what_a_server_writes_unasked_is_sealed_soon(memory: Stand, monkeypatch:
     (memory.hold() / "a.py").write_text(MARK)
     kept = memory.ledger.events
     within(lambda: [one for one in kept(kind="code.keep", outcome="ok") if one["detail"]["files"] == 1])
+    assert kept(kind="code.keep", outcome="ok")[-1]["actor"] == "rosa"
 
 
 def test_a_folder_that_could_not_be_sealed_stays_in_memory_until_it_is(
