@@ -17,7 +17,8 @@ STAMPS := .stamps
 PIP := -m pip --quiet --disable-pip-version-check
 PROXY := hub_config/proxy
 LAB := extensions/enclave-lab
-TEST_WORKERS := -n 3 --dist loadscope --no-loadscope-reorder
+# A worker that crashes ends the run: replaced, it would never be given the rest of its tests, and all would wait.
+TEST_WORKERS := -n 3 --max-worker-restart 0 --dist loadscope --no-loadscope-reorder
 DEMO_OPTIONS := $(if $(PORT),--port $(PORT))
 .NOTPARALLEL:
 

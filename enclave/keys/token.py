@@ -91,7 +91,7 @@ class TokenSigner:
             )
         self._session = _log_in(token, self._pin(token))
         try:
-            self._key = self._session.get_key(object_class=ObjectClass.PRIVATE_KEY, **_wanted(self._at))
+            self._key = _found(self._session, self._at, ObjectClass.PRIVATE_KEY)
         except (pkcs11.PKCS11Error, EnclaveError):
             self._close()
             raise
@@ -150,13 +150,22 @@ def _log_in(token: Any, pin: Any) -> Any:
         return token.open()
 
 
-def _wanted(at: TokenKey) -> dict[str, Any]:
-    asked = {"key_type": KeyType.EC_EDWARDS, "label": at.object, "id": at.id}
-    return {name: value for name, value in asked.items() if value is not None}
+def _found(session: Any, at: TokenKey, half: ObjectClass) -> Any:
+    asked = {
+        Attribute.CLASS: half,
+        Attribute.KEY_TYPE: KeyType.EC_EDWARDS,
+        Attribute.LABEL: at.object,
+        Attribute.ID: at.id,
+    }
+    # All of them: a search that is left half-way is ended by the garbage collector, whenever and on whatever session.
+    keys = list(session.get_objects({name: value for name, value in asked.items() if value is not None}))
+    if len(keys) != 1:
+        raise _none("Ed25519 key") if not keys else _several("Ed25519 key", "id=…")
+    return keys[0]
 
 
 def _public_half(session: Any, at: TokenKey) -> bytes:
-    key = session.get_key(object_class=ObjectClass.PUBLIC_KEY, **_wanted(at))
+    key = _found(session, at, ObjectClass.PUBLIC_KEY)
     point = bytes(key[Attribute.EC_POINT])
     # PKCS#11 3.0 wants the bare point, 2.40 and many tokens an OCTET STRING around it.
     public = point[2:] if point[:2] == bytes((4, _PUBLIC_BYTES)) and len(point) > _PUBLIC_BYTES else point
@@ -170,10 +179,6 @@ def _told() -> Iterator[None]:
     """What the token says, in our families of errors."""
     try:
         yield
-    except pkcs11.NoSuchKey:
-        raise _none("Ed25519 key") from None
-    except pkcs11.MultipleObjectsReturned:
-        raise _several("Ed25519 key", "id=…") from None
     except _PIN_WRONG:
         raise DeniedError(
             "token: wanted its PIN, got another one; tokens count wrong tries and lock themselves", code="token_pin"

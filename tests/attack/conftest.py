@@ -7,6 +7,8 @@ import contextlib
 import importlib
 import json
 import pkgutil
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,12 @@ from enclave.wire.client import WireClient
 from enclave.wire.messages import launcher, schema
 
 PYTHON = "/run/enclave-runtime/env/bin/python"
+LIMITS = {
+    "Max core file size": resource.RLIMIT_CORE,
+    "Max file size": resource.RLIMIT_FSIZE,
+    "Max open files": resource.RLIMIT_NOFILE,
+    "Max processes": resource.RLIMIT_NPROC,
+}
 # no_new_privs and the same filter first, then the attack: what a process of the server has had since its birth.
 CONFINE = """
 import base64, ctypes, os, sys
@@ -176,19 +184,38 @@ class Taken:
     pid: int
 
     def run(self, script: Path, facts: dict[str, Any], *, timeout: float = 100) -> dict[str, Any]:
-        """Runs ``script`` with that process's uid, namespaces, root, environment and filter; its JSON."""
+        """Runs ``script`` with that process's uid, namespaces, root, environment, limits and filter; its JSON."""
         environment = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
         rules = base64.b64encode(filter_bytes()).decode()
         enter = ("nsenter", f"--target={self.pid}", "--user", "--mount", "--net", "--ipc", "--uts", "--pid", "--cgroup")
+        limits = limits_of(self.pid)
+
+        def limit() -> None:
+            for kind, pair in limits.items():
+                resource.setrlimit(kind, pair)
+
         done = subprocess.run(
             [*enter, "--root", "--wd", "--setuid=1000", "--setgid=1000", "--", PYTHON, "-P", "-c", CONFINE, rules,
              "-P", "-c", script.read_text(), json.dumps(facts)],
             env=dict(item.decode().partition("=")[::2] for item in environment if item),
             capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+            preexec_fn=limit,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()[-4000:]
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+
+def limits_of(pid: int) -> dict[int, tuple[int, int]]:
+    """The soft and the hard limits of a process, as setrlimit(2) takes them."""
+    found = {}
+    for line in Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]:
+        name, soft, hard = re.split(r"\s{2,}", line)[:3]
+        if name in LIMITS:
+            numbers = [resource.RLIM_INFINITY if text == "unlimited" else int(text) for text in (soft, hard)]
+            found[LIMITS[name]] = (numbers[0], numbers[1])
+    assert len(found) == len(LIMITS)
+    return found
 
 
 def sandboxed_pids(word: str, below: int) -> list[int]:

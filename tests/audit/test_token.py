@@ -83,14 +83,12 @@ def test_a_ledger_signed_by_another_key_than_the_settings_name_does_not_verify(
 
 
 def test_a_token_that_does_not_answer_is_an_event_and_so_is_its_return(signed_by_token: Any, token: Any) -> None:
-    import pkcs11
-
     signed_by_token.client.record("audit.rebuild", actor="service:test")
-    pkcs11.lib(token.module).finalize()
+    token.take_out()
     signed_by_token.client.record("audit.rebuild", actor="service:test")
     until(lambda: signed_by_token.events(kind="audit.signing", outcome="failed", reason="not_signed"))
     signed_by_token.client.record("audit.rebuild", actor="service:test")
-    pkcs11.lib(token.module)
+    token.put_back()
     until(lambda: signed_by_token.events(kind="audit.signing", outcome="ok"))
     assert len(signed_by_token.events(kind="audit.signing")) == 2
     signed_by_token.stop()

@@ -110,9 +110,8 @@ def test_another_key_or_token_is_refused(
 
 @pytest.mark.parametrize("pin", ["wrong-pin-99", "1", "x" * 200])
 def test_a_wrong_pin_is_refused_and_not_repeated(token: Any, tmp_path: Path, pin: str) -> None:
-    import pkcs11
-
-    pkcs11.unload(token.module)  # who has logged in once is not asked again
+    token.take_out()
+    token.put_back()  # who has logged in once is not asked again
     path = tmp_path / "pin"
     path.write_text(pin)
     path.chmod(0o600)
@@ -171,14 +170,12 @@ def test_a_module_that_is_none_is_named(token: Any, tmp_path: Path) -> None:
 
 
 def test_a_token_that_went_away_refuses_and_signs_again_when_it_is_back(token: Any) -> None:
-    import pkcs11
-
     signer = open_signer(token.uri("edgar"))
-    pkcs11.lib(token.module).finalize()
+    token.take_out()
     with pytest.raises(UnavailableError) as caught:
         signer.sign(b"m")
     assert caught.value.code == "token_failed"
-    pkcs11.lib(token.module)
+    token.put_back()
     assert verify_ed25519(signer.public_key, b"m", signer.sign(b"m"))
 
 

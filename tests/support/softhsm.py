@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ import pkcs11
 from optional import need
 from pkcs11 import Attribute, KeyType, Mechanism
 from pkcs11.util.ec import encode_named_curve_parameters
+
+from enclave.keys.token import TokenSigner
 
 PIN = "test-pin-7351"
 ED25519, ED448, P256 = "1.3.101.112", "1.3.101.113", "1.2.840.10045.3.1.7"
@@ -32,6 +36,16 @@ class SoftToken:
             f"pkcs11:token={token or self.label};object={key}{more}?module-path={self.module}&pin-source=file:{source}"
         )
 
+    def take_out(self) -> None:
+        """The token is gone for this process, until ``put_back``."""
+        with _no_call():
+            pkcs11.lib(self.module).finalize()
+
+    def put_back(self) -> None:
+        """The token is there again; every session with it is over."""
+        with _no_call():
+            pkcs11.lib(self.module)
+
     def new_key(self, label: str, *, number: bytes = b"\x01", curve: str = ED25519) -> None:
         edwards = curve != P256
         kind = KeyType.EC_EDWARDS if edwards else KeyType.EC
@@ -46,6 +60,15 @@ class SoftToken:
                 kind, {Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
             )
             parameters.generate_keypair(mechanism=made, store=True, label=label, id=number)
+
+
+@contextmanager
+def _no_call() -> Iterator[None]:
+    """While no signer of this process calls the library, which frees at its end what a call still uses."""
+    with contextlib.ExitStack() as stack:
+        for signer in [found for found in gc.get_objects() if isinstance(found, TokenSigner)]:
+            stack.enter_context(signer._guard)
+        yield
 
 
 @contextmanager
@@ -64,11 +87,15 @@ def soft_token(folder: Path, *, label: str = "ward") -> Iterator[SoftToken]:
         ["softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", PIN],
         check=True, capture_output=True,
     )  # fmt: skip
-    pkcs11.unload(module)  # it reads its settings when it is loaded
+    # Settings are read when the library begins. It is never unloaded: an object that the garbage collector finds later
+    # would call into memory that is gone.
+    with _no_call():
+        pkcs11.lib(module).reinitialize()
     try:
         yield SoftToken(module, label, pin_file)
     finally:
-        pkcs11.unload(module)
+        with _no_call():
+            pkcs11.lib(module).finalize()
         if before is None:
             del os.environ["SOFTHSM2_CONF"]
         else:
