@@ -139,7 +139,7 @@ def _run(spec: JobSpec) -> JobResult:
     from enclave.deid.job import run_job
 
     with Progress() as progress:
-        return run_job(replace(spec, reading=progress.reading, progress=progress.cleaning))
+        return run_job(replace(spec, reading=progress.reading, looking=progress.looking, progress=progress.cleaning))
 
 
 def _tell_result(report: dict[str, Any]) -> None:

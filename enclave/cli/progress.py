@@ -50,6 +50,10 @@ class Progress:
         """How many headers are read."""
         self.tell("read", done, total)
 
+    def looking(self, done: int, total: int) -> None:
+        """How many images have been looked at for text."""
+        self.tell("look", done, total)
+
     def cleaning(self, done: int, total: int) -> None:
         """How many files are clean or held back."""
         self.tell("clean", done, total)

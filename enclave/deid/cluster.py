@@ -15,7 +15,7 @@ from typing import Any
 
 from enclave.core.errors import InvalidError, UnavailableError
 from enclave.deid.inputs import Entry
-from enclave.deid.pools import HarvestPart, Slice, Task, batches, harvest_chunk, lost_worker
+from enclave.deid.pools import HarvestPart, Task, batches, harvest_chunk, lost_worker
 from enclave.deid.quiet import rare_collection
 from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome, Plan, Worker
@@ -63,17 +63,10 @@ class Cluster:
             lambda chunk: self._client.submit(_harvest_there, chunk, key, retained, pure=False), absolute
         )
 
-    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
-        """The series of the slices that show text."""
-        shared = self._client.submit(_same, plan, pure=False)
-        for name in self._each(lambda one: self._client.submit(_sample_there, one, shared, pure=False), slices):
-            yield from name
-
-    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+    def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
         shared = self._client.submit(_same, plan, pure=False)
-        for layout in self._each(lambda task: self._client.submit(_learn_there, task, shared, pure=False), tasks):
-            yield from layout
+        yield from self._each(lambda task: self._client.submit(_look_there, task, shared, pure=False), tasks)
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
@@ -126,14 +119,9 @@ def _harvest_there(chunk: list[Entry], key: bytes, retained: frozenset[int]) -> 
         return harvest_chunk(chunk, key=key, retained=retained)
 
 
-def _sample_there(one: Slice, plan: Plan) -> list[str]:
+def _look_there(task: Task, plan: Plan) -> Layout | None:
     with _here, rare_collection():
-        return [one[0]] if Worker(plan).sees_text(one[1]) else []
-
-
-def _learn_there(task: Task, plan: Plan) -> list[Layout]:
-    with _here, rare_collection():
-        return list(filter(None, [Worker(plan).layout(*task)]))
+        return Worker(plan).layout(*task)
 
 
 def _clean_there(batch: list[Task], run: str, plan: Plan) -> list[Outcome]:

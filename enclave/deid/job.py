@@ -1,4 +1,4 @@
-"""One de-identification job: read all headers, then clean each file, then the tables, then the account of it."""
+"""One de-identification job: read all headers, look at some images, clean each file and table, account for all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from enclave.deid.recipe import Recipe
 from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition, table_rows, vocabulary
 from enclave.deid.table_files import RawTable, read_table
-from enclave.deid.templates import evidence_of, learn
+from enclave.deid.templates import Layout, evidence_of, learn
 from enclave.deid.worker import BURNED_IN, OUTPUT_FAULTS, SPARED, Outcome, Plan, Seen, harvest_file
 
 Progress = Callable[[int, int], None]
@@ -47,7 +47,10 @@ _SAMPLE_STEP = 32  # slices of a series for each that the network looks at in an
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What to do. ``reading`` and ``progress`` are told how many of how many files each pass has done."""
+    """What to do. ``reading``, ``looking`` and ``progress`` are told how many of how many files each pass has done.
+
+    Only some images are looked at before all are cleaned.
+    """
 
     inputs: list[Path]
     output: Path
@@ -58,6 +61,7 @@ class JobSpec:
     resume: bool = False
     quarantine_copies: bool = False
     reading: Progress | None = None
+    looking: Progress | None = None
     progress: Progress | None = None
 
 
@@ -137,8 +141,7 @@ class _Job:
             files = [entry for entry in entries if not entry.is_table]
             plan = Plan(tools, staging)
             plan = replace(plan, faces=self._order_faces(files))
-            plan = replace(plan, thorough=self._series_with_text(files, plan, pool=pool))
-            plan = self._with_templates(files, plan, pool=pool)
+            plan = self._look(files, plan, journal=journal, pool=pool)
             self._clean_all(files, plan, journal=journal, pool=pool)
             found = canaries.search(planted, tools=tools)
             cleaned = self._clean_tables(raw, tools)
@@ -251,36 +254,50 @@ class _Job:
         ]
         return done.orders
 
-    def _series_with_text(self, files: list[Entry], plan: Plan, *, pool: Pool) -> frozenset[str]:
-        """The series in whose sample the network sees text: the gate alone is not enough for them."""
-        if "clean_pixel_data" not in self._profile.options:
-            return frozenset()
-        slices: defaultdict[str, list[Path]] = defaultdict(list)
-        for entry in files:
-            seen = self._seen.get(entry.index)
-            if seen is not None and seen.series:
-                slices[seen.series].append(entry.path.absolute())
-        sample = [(name, path) for name, paths in slices.items() for path in sampled(paths)]
-        with self._stage("sample"):
-            return frozenset(pool.sample(sample, plan))
+    def _look(self, files: list[Entry], plan: Plan, *, journal: Journal, pool: Pool) -> Plan:
+        """The plan with what a look at some images tells about the others, so that no order of files matters.
 
-    def _with_templates(self, files: list[Entry], plan: Plan, *, pool: Pool) -> Plan:
-        """The plan with what images of a device have in common; learned first, so that no order of files matters."""
+        A sample of each series: where the network sees text in it, the gate alone is not enough for the others. And
+        single images of each device, which have lines of text in common.
+        """
         if "clean_pixel_data" not in self._profile.options:
             return plan
-        paths = {entry.index: entry.path.absolute() for entry in files}
-        wanted = evidence_of({index: self._seen[index].device for index in paths if index in self._seen})
-        with self._stage("templates"):
-            tasks = [(index, paths[index], self._seen[index].fingerprint) for index in wanted]
-            layouts = {layout.index: layout for layout in pool.learn(tasks, plan)}
-        templates = learn(layouts.values())
+        paths = {entry.index: entry.path.absolute() for entry in files if entry.index in self._seen}
+        sample = self._sample(paths)
+        evidence = evidence_of({index: self._seen[index].device for index in paths})
+        with self._stage("look"):
+            layouts = self._look_at({index: paths[index] for index in (*sample, *evidence)}, plan, journal, pool)
+        templates = learn(layouts[index] for index in evidence if index in layouts)
         self._templates = {
             "devices": len(templates),
             "lines": sum(len(template.lines) for template in templates.values()),
             "sparing": sum(template.spares for template in templates.values()),
-            "evidence": len(layouts),
+            "evidence": sum(index in layouts for index in evidence),
         }
-        return replace(plan, templates=templates, layouts=layouts)
+        thorough = {name for index, name in sample.items() if index not in layouts or layouts[index].shows_text}
+        return replace(plan, templates=templates, layouts=layouts, thorough=frozenset(thorough))
+
+    def _sample(self, paths: dict[int, Path]) -> dict[int, str]:
+        """The slices by which series are sampled, with their series."""
+        slices: defaultdict[str, list[int]] = defaultdict(list)
+        for index in paths:
+            if self._seen[index].series:
+                slices[self._seen[index].series].append(index)
+        return {index: name for name, indices in slices.items() for index in sampled(indices)}
+
+    def _look_at(self, images: dict[int, Path], plan: Plan, journal: Journal, pool: Pool) -> dict[int, Layout]:
+        """What was found in each image that can be looked at; only what the journal does not know is looked at."""
+        tasks = [(index, path, self._seen[index].fingerprint) for index, path in sorted(images.items())]
+        known = {index: journal.looked(index, fingerprint) for index, _, fingerprint in tasks}
+        found = {index: layout for index, layout in known.items() if layout is not None}
+        done = len(found)
+        for layout in pool.look([task for task in tasks if task[0] not in found], plan):
+            if layout is not None:
+                journal.add_look(layout)
+                found[layout.index] = layout
+            done += 1
+            _tell(self._spec.looking, done, len(tasks))
+        return found
 
     def _clean_all(self, files: list[Entry], plan: Plan, *, journal: Journal, pool: Pool) -> None:
         todo: list[Task] = []
@@ -390,7 +407,7 @@ def _with_reason(outcomes: list[Outcome], wanted: str) -> int:
     return sum(reason == wanted for outcome in outcomes for _, reason in outcome.redactions)
 
 
-def sampled(slices: list[Path]) -> list[Path]:
+def sampled(slices: list[int]) -> list[int]:
     """Every 32nd slice of a series, from the middle outwards: one of a short series."""
     return slices[(len(slices) // 2) % _SAMPLE_STEP :: _SAMPLE_STEP]
 

@@ -1,4 +1,4 @@
-"""Remembers what is done, so that a killed job goes on where it was: nothing lost, nothing done twice."""
+"""Remembers what is done and seen, so that a killed job goes on where it was: nothing lost, nothing done twice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from enclave.core.errors import ConflictError
 from enclave.deid.iods import types_edition
 from enclave.deid.recipe import Recipe
 from enclave.deid.table import table_edition
+from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome
 
 NAME = ".journal.jsonl"
@@ -25,7 +26,9 @@ def job_digest(recipe: Recipe, *, key_check: str, inputs: str) -> str:
 
 
 class Journal:
-    """One line per finished file; a torn last line is left out. Held by one job at a time.
+    """One line per finished file, and per image that was looked at before; a torn last line is left out.
+
+    Held by one job at a time.
 
     Raises ``ConflictError`` when another process works in the same folder.
     """
@@ -33,6 +36,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._done: dict[int, Outcome] = {}
+        self._looked: dict[int, Layout] = {}
         self._file = self._path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,6 +61,10 @@ class Journal:
             )
         for line in lines[1:]:
             fields = json.loads(line)
+            if "looked" in fields:
+                layout = Layout.from_json(fields["looked"])
+                self._looked[layout.index] = layout
+                continue
             fields["redactions"] = [tuple(pair) for pair in fields["redactions"]]
             outcome = Outcome(**fields)
             self._done[outcome.index] = outcome
@@ -68,9 +76,18 @@ class Journal:
             return None
         return outcome
 
+    def looked(self, index: int, fingerprint: str) -> Layout | None:
+        """What was seen in an image before; None when it was not looked at or has changed since."""
+        layout = self._looked.get(index)
+        return layout if layout is not None and layout.fingerprint == fingerprint else None
+
     def add(self, outcome: Outcome) -> None:
         """Remembers a finished file."""
         self._line(outcome.to_json())
+
+    def add_look(self, layout: Layout) -> None:
+        """Remembers what was seen in an image."""
+        self._line({"looked": layout.to_json()})
 
     def close(self) -> None:
         """Ends writing; the journal stays, so that a finished job can be asked again."""

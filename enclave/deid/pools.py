@@ -32,11 +32,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 Task = tuple[int, Path, str]
 _WITH_THREADS = frozenset({"onnxruntime"})  # libraries with threads of their own, which a forked process lacks
-Slice = tuple[str, Path]  # the name of a slice's series, and its file
 HarvestPart = tuple[Harvest, dict[int, Seen], list[Outcome]]
 _BATCH_FILES, _BATCH_BYTES = 32, 8 << 20  # of a task: handing one over takes about as long as cleaning a small file
 _SHARES = 8  # tasks that a worker should still get of what is left, so that all of them end together
-_SLICES = 8  # of a task that only looks for text
+_LOOKS = 8  # images of a task that only looks for text
 _AHEAD = 1  # tasks that wait per process: enough that none is idle, few enough to be done again after a kill
 
 
@@ -46,11 +45,8 @@ class Pool(Protocol):
     def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
         """The first pass over chunks of files; ``key`` is that of ``PrivateElements``, ``retained`` of ``Harvest``."""
 
-    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
-        """The series of the slices that show text."""
-
-    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
-        """What text images show by which templates of their devices are learned."""
+    def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
+        """What text images show; None for each that cannot be looked at."""
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
@@ -63,15 +59,10 @@ class Here:
         """The first pass over chunks of files."""
         yield from (harvest_chunk(chunk, key=key, retained=retained) for chunk in chunks)
 
-    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
-        """The series of the slices that show text."""
-        worker = Worker(plan)
-        yield from (name for name, path in slices if worker.sees_text(path))
-
-    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+    def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
         worker = Worker(plan)
-        yield from filter(None, (worker.layout(*task) for task in tasks))
+        yield from (worker.layout(*task) for task in tasks)
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
         """The second pass over single files."""
@@ -106,20 +97,12 @@ class Processes:
         with self._executor(None) as executor:
             yield from self._windowed(executor, functools.partial(harvest_chunk, key=key, retained=retained), waiting)
 
-    def sample(self, slices: list[Slice], plan: Plan) -> Iterator[str]:
-        """The series of the slices that show text."""
-        if not slices:
-            return
-        with self._executor(plan) as executor:
-            for names in self._windowed(executor, _sample_here, _groups(slices)):
-                yield from names
-
-    def learn(self, tasks: list[Task], plan: Plan) -> Iterator[Layout]:
+    def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
         if not tasks:
             return
         with self._executor(plan) as executor:
-            for layouts in self._windowed(executor, _learn_here, batches(tasks, workers=self._jobs)):
+            for layouts in self._windowed(executor, _look_here, batches(tasks, workers=self._jobs, files=_LOOKS)):
                 yield from layouts
 
     def clean(self, tasks: list[Task], plan: Plan) -> Iterator[Outcome]:
@@ -169,25 +152,19 @@ def _may_fork() -> bool:
     return threading.active_count() == 1 and _WITH_THREADS.isdisjoint(sys.modules)
 
 
-def batches(tasks: list[Task], *, workers: int) -> Iterator[list[Task]]:
-    """Files that go to a worker together: many small ones, a single large one, fewer toward the end."""
+def batches(tasks: list[Task], *, workers: int, files: int = _BATCH_FILES) -> Iterator[list[Task]]:
+    """Files that go to a worker together: up to ``files`` small ones, a single large one, fewer toward the end."""
     batch: list[Task] = []
     room = _BATCH_BYTES
     for at, task in enumerate(tasks):
         batch.append(task)
         room -= size_of(task[2])
         left = len(tasks) - at - 1
-        if room <= 0 or len(batch) >= min(_BATCH_FILES, left // (_SHARES * workers)):
+        if room <= 0 or len(batch) >= min(files, left // (_SHARES * workers)):
             yield batch
             batch, room = [], _BATCH_BYTES
     if batch:
         yield batch
-
-
-def _groups(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    waiting = iter(slices)
-    while group := list(itertools.islice(waiting, _SLICES)):
-        yield group
 
 
 def lost_worker() -> UnavailableError:
@@ -236,9 +213,5 @@ def _clean_here(batch: list[Task]) -> list[Outcome]:
     return [_worker[0].run(*task) for task in batch]
 
 
-def _learn_here(batch: list[Task]) -> list[Layout]:
-    return list(filter(None, (_worker[0].layout(*task) for task in batch)))
-
-
-def _sample_here(slices: list[Slice]) -> list[str]:
-    return [name for name, path in slices if _worker[0].sees_text(path)]
+def _look_here(batch: list[Task]) -> list[Layout | None]:
+    return [_worker[0].layout(*task) for task in batch]

@@ -12,6 +12,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from enclave.deid.looking import is_slice
 from enclave.deid.tree import Node, number_at, text_at
@@ -28,12 +29,30 @@ _DEVICE = (0x00080070, 0x00081090, 0x00080060, 0x00280004)  # manufacturer, mode
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What detection found in one image; ``fingerprint`` tells the state of the file that it was found in."""
+    """What detection found in one image; ``fingerprint`` tells the state of the file that it was found in.
+
+    ``boxes``: what is to be blanked. ``kept``: how many lines of technique stay.
+    """
 
     index: int
     device: str
     fingerprint: str
     boxes: tuple[Box, ...]
+    kept: int = 0
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether there is any text in the image."""
+        return bool(self.boxes or self.kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Layout:
+        """What ``to_json`` gave."""
+        return cls(**{**fields, "boxes": tuple(Box(*box) for box in fields["boxes"])})
 
 
 @dataclass(frozen=True, slots=True)

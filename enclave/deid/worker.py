@@ -90,7 +90,7 @@ class Plan:
     Workers never write under final names: one that outlives its job, or does a task again, disturbs nothing.
     ``thorough``: the series in whose sample there was text; each of their slices is looked at as single images are.
     ``faces``: what is done about faces, by the index of the file; an image without an order is judged by its header.
-    ``templates``: where devices burn in text. ``layouts``: what was found in the images that they were learned from.
+    ``templates``: where devices burn in text. ``layouts``: what was found in the images that were looked at before.
     """
 
     tools: Tools
@@ -206,20 +206,8 @@ class Worker:
         trace.redactions.append((f"{DOCUMENT:08x}", REVIEW))
         return cleaned, trace
 
-    def sees_text(self, path: Path) -> bool:
-        """Whether a slice of a sample shows text, or cannot be looked at: then all of its series are looked at."""
-        try:
-            with open_source(path) as source:
-                instance = read_instance(source)
-                check_pixels(instance.tree, instance.pixels, syntax=instance.syntax)
-                elements = trim(instance.tree, instance.pixels)
-                _, looked = look_at(instance, elements, identifies=lambda _: True, thoroughly=True)
-                return bool(looked.boxes)
-        except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
-            return True
-
     def layout(self, index: int, path: Path, fingerprint: str) -> Layout | None:
-        """What text one image shows, for the template of its device; None when it cannot be looked at."""
+        """What text one image shows; None when it cannot be looked at."""
         try:
             with open_source(path) as source:
                 instance = read_instance(source)
@@ -230,7 +218,9 @@ class Worker:
                 state = instance.fingerprint
         except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
             return None
-        return Layout(index, device_of(instance.tree), fingerprint, looked.boxes) if state == fingerprint else None
+        if state != fingerprint:
+            return None
+        return Layout(index, device_of(instance.tree), fingerprint, looked.boxes, looked.kept)
 
     def _change(
         self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner

@@ -57,6 +57,7 @@ from enclave.wire.peer import Call, Handler, WireServer
 _UNKNOWN = Actor("unknown", frozenset())
 _NOTHING = Resource()
 _INBOXES = ("demo", "inbox")  # the only folders of the home that may be handed in
+_MOST_JOBS = 4  # each takes some 400 MB for the text network
 _SOFTWARE_EVERY_S = 3600.0
 _SOFTWARE_RETRY_S = 2.0
 _Task = tuple[Batch, IntakeRecipe, Path]
@@ -114,7 +115,7 @@ class IntakeDaemon:
             clock=self._clock,
             notes=self._log,
             material=self._material,
-            jobs=self._settings.jobs,
+            jobs=self._settings.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0))),
         )
 
     def _handlers(self) -> dict[type[Any], Handler]:

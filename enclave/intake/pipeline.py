@@ -48,6 +48,7 @@ from enclave.wire.messages.vault import StoreMap
 
 ACTOR = "service:intake"
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a registry that restarts is back by then; asking twice is harmless
+_LOOK_SHARE, _CLEAN_SHARE = 0.45, 0.2  # of the progress of a batch
 _MAP_ROWS = 500  # per message, far below a frame's limit
 
 
@@ -140,7 +141,8 @@ class Pipeline:
                     recipe=recipe.deid,
                     keyring=keyring,
                     jobs=self.jobs,
-                    progress=self._progress(batch.id),
+                    looking=self._progress(batch.id, after=0.0, share=_LOOK_SHARE),
+                    progress=self._progress(batch.id, after=_LOOK_SHARE, share=_CLEAN_SHARE),
                 )
             )
             quality = check_output(work, against=[directory], keyring=keyring, recipe=recipe.deid)
@@ -151,9 +153,9 @@ class Pipeline:
             done["patients"] = len(job.patients)
         return job, quality
 
-    def _progress(self, batch_id: str) -> Callable[[int, int], None]:
+    def _progress(self, batch_id: str, *, after: float, share: float) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:
-            self.register.note_progress(batch_id, 0.65 * done / max(1, total))
+            self.register.note_progress(batch_id, after + share * done / max(1, total))
 
         return tell
 

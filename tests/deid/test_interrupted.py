@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from optional import need
 from pyarrow import parquet
@@ -23,9 +25,11 @@ from enclave.core.errors import ConflictError, InvalidError, UnavailableError
 from enclave.deid.commit import STAGING
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.journal import NAME, Journal
+from enclave.deid.recipe import build_recipe
 from enclave.keys.files import new_symmetric
 
 KILLS = 7
+RADIOGRAPHS = 8
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,10 +41,28 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def journaled(folder: Path) -> list[int]:
+def remembered(folder: Path) -> list[dict[str, Any]]:
     path = folder / NAME
     lines = path.read_bytes().split(b"\n")[1:-1] if path.exists() else []
-    return [json.loads(line)["index"] for line in lines]
+    return [json.loads(line) for line in lines]
+
+
+def journaled(folder: Path) -> list[int]:
+    return [fields["index"] for fields in remembered(folder) if "looked" not in fields]
+
+
+def looked(folder: Path) -> list[int]:
+    return [fields["looked"]["index"] for fields in remembered(folder) if "looked" in fields]
+
+
+@pytest.fixture
+def few(source: Any, tmp_path: Path) -> Path:
+    """The radiographs of some patients, each of which the text network looks at."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in sorted((source[0] / "dicom").glob("*/*_CR/*.dcm"))[:RADIOGRAPHS]:
+        shutil.copy(path, folder / path.name)
+    return folder
 
 
 @pytest.fixture
@@ -107,14 +129,14 @@ def test_a_job_killed_at_any_moment_ends_as_if_it_never_was(jobs: int, twins: Pa
     assert sorted(row["output"] for row in rows) == sorted(name for name in killed if name.startswith("dicom/"))
 
 
-def test_workers_end_with_the_job_that_was_killed(twins: Path, tmp_path: Path) -> None:
+def test_workers_end_with_the_job_that_was_killed(few: Path, tmp_path: Path) -> None:
     new_symmetric(tmp_path / "key")
-    arguments = ("run", twins, "--output", tmp_path / "out", "--key-file", tmp_path / "key", "--jobs", "2")
+    arguments = ("run", few, "--output", tmp_path / "out", "--key-file", tmp_path / "key", "--jobs", "2")
     child = subprocess.Popen(
         [sys.executable, "-m", "enclave.cli.main", "deid", *map(str, arguments)], stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 30
-    while not journaled(tmp_path / "out") and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while not looked(tmp_path / "out") and time.monotonic() < until:
         time.sleep(0.005)
     family = descendants(child.pid)
     child.kill()
@@ -126,26 +148,59 @@ def test_workers_end_with_the_job_that_was_killed(twins: Path, tmp_path: Path) -
     assert not [pid for pid in family if alive(pid)]
 
 
-def test_what_a_killed_job_left_is_below_its_output_and_gone_after_the_next_one(twins: Path, tmp_path: Path) -> None:
+def test_what_a_killed_job_left_is_below_its_output_and_gone_after_the_next_one_which_looks_at_nothing_twice(
+    few: Path, tmp_path: Path
+) -> None:
     new_symmetric(tmp_path / "key")
     (tmp_path / "r.toml").write_text("[canaries]\ncount = 3\n")
     (tmp_path / "tmp").mkdir()
-    arguments = ("run", twins, "--output", tmp_path / "out", "--recipe", tmp_path / "r.toml", "--resume")
+    arguments = ("run", few, "--output", tmp_path / "out", "--recipe", tmp_path / "r.toml", "--resume")
     command = [sys.executable, "-m", "enclave.cli.main", "deid", *map(str, arguments)]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     child = subprocess.Popen(
         [*command, "--key-file", str(tmp_path / "key")], stderr=subprocess.DEVNULL, env=environment
     )
-    until = time.monotonic() + 30
-    while not journaled(tmp_path / "out") and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while len(looked(tmp_path / "out")) < 2 and time.monotonic() < until:
         time.sleep(0.005)
     child.kill()
     child.wait()
+    before = looked(tmp_path / "out")
+    assert 2 <= len(before) < RADIOGRAPHS
     assert list((tmp_path / "out" / STAGING).glob("*/canaries/in/dicom/*"))
     assert not list((tmp_path / "tmp").iterdir())
-    subprocess.run([*command, "--key-file", str(tmp_path / "key")], capture_output=True, check=False, env=environment)
+    subprocess.run([*command, "--key-file", str(tmp_path / "key")], capture_output=True, check=True, env=environment)
     assert not (tmp_path / "out" / STAGING).exists()
     assert not list((tmp_path / "tmp").iterdir())
+    after = looked(tmp_path / "out")
+    assert after[: len(before)] == before
+    assert sorted(after) == sorted(journaled(tmp_path / "out")) == list(range(RADIOGRAPHS))
+
+
+def test_an_image_that_changed_since_it_was_looked_at_is_looked_at_again(
+    few: Path, keyring: Any, tmp_path: Path
+) -> None:
+    spec = JobSpec(inputs=[few], output=tmp_path / "out", recipe=build_recipe({}), keyring=keyring)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(replace(spec, looking=stop))
+    seen = next(line["looked"] for line in remembered(tmp_path / "out") if line.get("looked", {}).get("boxes"))
+    changed = sorted(few.iterdir())[seen["index"]]
+    pixels = pydicom.dcmread(changed)
+    pixels.PixelData = bytes(len(pixels.PixelData))  # same header, so the job is the same
+    pixels.save_as(changed)
+    run_job(replace(spec, resume=True))
+    assert Counter(looked(tmp_path / "out")) == {**dict.fromkeys(range(RADIOGRAPHS), 1), seen["index"]: 2}
+    last = [
+        line["looked"]
+        for line in remembered(tmp_path / "out")
+        if "looked" in line and line["looked"]["index"] == seen["index"]
+    ]
+    assert last[-1]["boxes"] == []
 
 
 def descendants(pid: int) -> list[int]:

@@ -27,10 +27,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from enclave.deid import looking
 from enclave.deid.check import check_output
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.keyring import Keyring
 from enclave.deid.recipe import Recipe
+from enclave.deid.tree import text_at
 
 SIZE = 192
 TEXT = ("Branlund^Anne", "MRN 4810488")
@@ -305,7 +307,17 @@ def test_a_marker_stays_and_the_patients_name_does_not(tmp_path: Path, keyring: 
 
 
 @pytest.mark.slow
-def test_text_in_a_slice_of_a_series_is_found_by_the_gate_or_by_the_sample(tmp_path: Path, keyring: Keyring) -> None:
+def test_text_in_a_slice_of_a_series_is_found_by_the_gate_or_by_the_sample_and_looked_for_once(
+    tmp_path: Path, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    look = looking.look
+
+    def counted(frames: Any, tree: Any, **more: Any) -> Any:
+        looks.append(text_at(tree, 0x00080018))
+        return look(frames, tree, **more)
+
+    monkeypatch.setattr(looking, "look", counted)
     (tmp_path / "in").mkdir()
     for number in range(4):
         made = ct_signed()
@@ -319,6 +331,7 @@ def test_text_in_a_slice_of_a_series_is_found_by_the_gate_or_by_the_sample(tmp_p
     report = run_job(spec).report
     assert report["files_out"] == 4
     assert report["redacted_boxes"] >= 4
+    assert len(looks) == len(set(looks)) == 4
     text = mask()
     for path in (tmp_path / "out" / "dicom").rglob("*.dcm"):
         pixels = pydicom.dcmread(path).pixel_array
