@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pixels import mammogram
-from benchmarks.pixels.instance import look_at_pixels
+from benchmarks.pixels.instance import compressed, look_at_pixels
 from benchmarks.pixels.measure import Finder, measure
 
 _NAMES = ["DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf", "STIXGeneral.ttf", "cmtt10.ttf"]
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--large", type=int, default=20)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--lossy", type=int, metavar="QUALITY", help="only the product, images after JPEG")
     parser.add_argument("--mammogram", type=int, metavar="SIDE", help="only one mammogram of so many rows and columns")
     options = parser.parse_args()
     if options.mammogram:
@@ -103,11 +104,15 @@ def main() -> None:
         "seed": options.seed,
         "fonts": [font.stem if font else "Aileron" for font in chosen],
     }
-    finders = {
-        "enclave": look_at_pixels,
-        "presidio-image-redactor": contender("presidio"),
-        "tesseract, all words": contender("tesseract"),
-    }
+    finders: dict[str, Finder | None] = (
+        {f"enclave, after JPEG at {options.lossy}": lambda pixels: look_at_pixels(compressed(pixels, options.lossy))}
+        if options.lossy
+        else {
+            "enclave": look_at_pixels,
+            "presidio-image-redactor": contender("presidio"),
+            "tesseract, all words": contender("tesseract"),
+        }
+    )
     for name, finder in finders.items():
         if finder is None:
             report[name] = "not installed"

@@ -30,6 +30,8 @@ _SOFT_EDGE = 1  # pixels around a letter
 _RIM = 0.4  # of the height: what may go, or come, above and below
 _INK_SHARE = 96  # percentile of a box that is ink for certain
 _OFTEN, _STANDS_OUT = 6, 2.0  # pixels of one value, and by how much more than of any other: it was drawn with it
+_SIGMAS, _SIGMA_OF_MEDIAN = 3.0, 1.4826  # of a normal distribution, by the median of the deviations
+_NARROW = 0.2  # of the letters' contrast
 _TOGETHER = (2, 4)  # pixels of that value in a square of three: of thin strokes, and where the ground often has it
 _REACH = 8.0  # heights that a line may go on beyond its box
 _GAP = 1.5  # heights between letters of one line
@@ -149,15 +151,15 @@ def _runs(line: Array) -> int:
 
 
 def _continued(box: Box, *, layer: Layer) -> Box:
-    """The box with the rest of its line, where letters of exactly its value go on over ground of about that value."""
+    """The box with the rest of its line, where letters of its value go on: where the ground seldom has that value."""
     reach = round(_REACH * box.height)
     wide = Box(box.x0 - reach, box.y0 - box.height, box.x1 + reach, box.y1 + box.height)
     wide = wide.within(width=layer.width, height=layer.height)
     values = layer.part(*wide)
     inner = box.moved(-wide.x0, -wide.y0)
     left = right = 0
-    for value, together in itertools.product(_values_of_ink(box, layer=layer), _TOGETHER):
-        same = (values == value).astype(np.uint8)
+    for (low, high), together in itertools.product(_values_of_ink(box, layer=layer), _TOGETHER):
+        same = ((values >= low) & (values <= high)).astype(np.uint8)
         beside = cv2.filter2D(same, -1, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT)
         drawn = (same & (beside >= together)).astype(np.float32)
         rows = drawn[inner.y0 : inner.y1].mean(axis=0)
@@ -169,19 +171,30 @@ def _continued(box: Box, *, layer: Layer) -> Box:
     return Box(box.x0 - left, box.y0, box.x1 + right, box.y1)
 
 
-def _values_of_ink(box: Box, *, layer: Layer) -> list[float]:
-    """The values that the letters may have been drawn with: those that stand out among all values of bright or dark
-    strokes. Soft edges have others."""
+def _values_of_ink(box: Box, *, layer: Layer) -> list[tuple[float, float]]:
+    """The values, from and to, that the letters may have been drawn with: of bright or of dark strokes the one that
+    stands out among all others, or, where lossy compression has blurred it, the narrow range around their middle. Soft
+    edges have others."""
     values = layer.part(*box)
     found = []
     for strokes in _both(values, height=box.height):
-        ink = values[strokes >= _INK * np.percentile(strokes, _INK_SHARE)]
+        contrast = float(np.percentile(strokes, _INK_SHARE))
+        ink = values[strokes >= _INK * contrast]
         each, counts = np.unique(ink, return_counts=True)
         most = int(counts.argmax())
         others = np.delete(counts, np.s_[max(0, most - 1) : most + 2])
         if counts[most] >= _OFTEN and (not len(others) or counts[most] >= _STANDS_OUT * others.max()):
-            found.append(float(each[most]))
+            found.append((float(each[most]), float(each[most])))
+        elif contrast > 0:
+            found += _blurred(values[strokes >= _NEARLY_INK * contrast], contrast)
     return found
+
+
+def _blurred(ink: Array, contrast: float) -> list[tuple[float, float]]:
+    """The range in which nearly all ink is; none where that is no small part of the contrast."""
+    middle = float(np.median(ink))
+    off = _SIGMAS * _SIGMA_OF_MEDIAN * float(np.median(np.abs(ink - middle)))
+    return [(middle - off, middle + off)] if off <= _NARROW * contrast else []
 
 
 def _both(values: Array, *, height: int) -> tuple[Array, Array]:
