@@ -66,7 +66,8 @@ def anonymise(
         "nodes_total": found.nodes_total,
         "nodes_evaluated": found.nodes_evaluated,
         "optimal": found.optimal,
-        "recoding": "local" if found.passes else "full_domain",
+        "entropy": found.entropy,
+        "recoding": found.recoding,
         "passes": list(found.passes),
     }
     others = fewer_left_out(rows, settings, found) if alternatives else ()
@@ -126,7 +127,9 @@ def append(table: Path, rows: Path, config: ConfigOption, json_path: JsonOption 
 def _summary(found: Anonymised, others: tuple[Alternative, ...]) -> str:
     before, after = _one_line(found.assessment_before), _one_line(found.assessment_after)
     told = f"before: {before}\nafter:  {after}; {found.suppressed} rows left out" + _notes(found.assessment_before)
-    if not found.optimal and not found.passes:
+    if found.passes:
+        told += f"\n{found.passes[0]['rows']} rows stay at one node, {len(found.passes) - 1} others hold the rest"
+    if not found.optimal and found.recoding != "local":
         told += f"\nNote: {found.nodes_total} nodes are too many to search whole; a better one may exist."
     for one in others:
         told += f"\ninstead: {one.suppressed} rows left out at a cost of {one.metric_value:.6g}"

@@ -19,7 +19,7 @@ L_KINDS: Final = ("distinct", "entropy", "recursive")
 BETA_KINDS: Final = ("basic", "enhanced")
 METRICS: Final = ("entropy", "loss", "discernibility", "average_class_size")
 RULES: Final = ("hipaa_zip3", "hipaa_age", "hipaa_date")
-RECODINGS: Final = ("full_domain", "local")
+RECODINGS: Final = ("full_domain", "rest", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Model:
     ``risk``: the highest risk per subject, said instead of ``k``; becomes ``k`` (see ``smallest_class``).
     ``average``: the highest average risk, with no class smaller than ``floor`` (strict average).
     ``presence``: the bounds of δ-presence, which need a population table.
+    ``recoding``: one node for all rows (full_domain); that, and what it leaves out coarser (rest); or local.
     """
 
     k: int = 2
@@ -258,8 +259,10 @@ def check_config(config: RiskConfig) -> RiskConfig:
 def _check_model(model: Model, *, has_sensitive: bool) -> None:
     _one_of(model.metric, METRICS, "model.metric")
     _one_of(model.recoding, RECODINGS, "model.recoding")
-    if model.recoding == "local" and (model.metric != "entropy" or model.presence):
-        raise InvalidError("risk settings: wanted metric entropy and no presence beside local recoding, got others")
+    if model.recoding == "local" and model.metric != "entropy":
+        raise InvalidError("risk settings: wanted metric entropy beside local recoding, got another")
+    if model.recoding != "full_domain" and model.presence:
+        raise InvalidError(f"risk settings: wanted no presence beside recoding {model.recoding}, got bounds for it")
     if model.k < 1 or not 0 <= model.suppression_limit <= 1:
         raise InvalidError("risk settings: wanted k of at least 1 and a suppression limit from 0 to 1, got others")
     if model.l is not None:

@@ -26,7 +26,7 @@ from enclave.risk.encoding import code, encode, next_level, value_order
 from enclave.risk.hierarchy import CodedColumn, code_column
 from enclave.risk.image import image_holds, image_risk
 from enclave.risk.incremental import Standing
-from enclave.risk.local import entropy_of, recode_locally
+from enclave.risk.local import LocalRecoding, entropy_of, recode_locally, recode_rest
 from enclave.risk.lowering import Lattice, steered
 from enclave.risk.measuring import Mask, Prepared, complete_rows, measure
 from enclave.risk.recoding import all_rows, general_population, generalised, locally_generalised
@@ -41,8 +41,9 @@ class Anonymised:
     """The table that holds the model. ``kept`` marks the rows of the input that are in ``table``, in their order.
 
     ``node``: the level per quasi-identifier; ``suppressed``: how many rows were left out; ``optimal``: whether no
-    feasible node is better. With local recoding ``node`` is the coarsest level of each column, and ``passes`` says how
-    many rows stay at which node.
+    feasible node is better. ``entropy``: non-uniform entropy with the rows that were left out as ``*``, by which
+    results of any metric and recoding compare. ``passes``: how many rows stay at which node, when there are several;
+    with ``recoding`` rest the first is ``node``, with local ``node`` is the coarsest level of each column.
     """
 
     table: Any
@@ -55,6 +56,8 @@ class Anonymised:
     nodes_evaluated: int
     optimal: bool
     kept: Mask
+    entropy: float
+    recoding: str = "full_domain"
     passes: tuple[dict[str, Any], ...] = ()
 
 
@@ -186,11 +189,10 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
     if config.population_table is not None:
         people = coded_table(config.population_table, config.qis, small_areas=_small_areas())
         config = replace(config, population_table=people)
-    if config.model.recoding == "local":
-        locally = _apply_locally(prepared, config, lattice, found, before=before)
-        if locally is not None:
-            return _reached(locally)
-    return _reached(_apply(prepared, config, lattice, found, node=found.node, metric_value=found.metric, before=before))
+    recode = {"rest": _rest, "local": _locally}.get(config.model.recoding)
+    recoded = None if recode is None else recode(prepared, config, lattice, found)
+    finer = None if recoded is None else _apply_levels(prepared, config, found, recoded, before=before)
+    return _reached(finer or _apply(prepared, config, lattice, found, before=before))
 
 
 def fewer_left_out(table: Any, config: RiskConfig, found: Anonymised) -> tuple[Alternative, ...]:
@@ -345,59 +347,74 @@ def _small_areas() -> frozenset[str]:
 # ── lowering ────────────────────────────────────────────────────────────────
 
 
-def _apply(
-    prepared: Prepared,
-    config: RiskConfig,
-    lattice: Lattice,
-    found: Found,
-    *,
-    node: Node,
-    metric_value: float,
-    before: Assessment,
-) -> Anonymised:
-    kept = all_rows(prepared, lattice.kept(node)[prepared.of_row])
+def _apply(prepared: Prepared, config: RiskConfig, lattice: Lattice, found: Found, *, before: Assessment) -> Anonymised:
+    """One node for all rows."""
+    node = found.node or ()
+    released = lattice.kept(node)
+    kept = all_rows(prepared, released[prepared.of_row])
     table = generalised(prepared, node).filter(pa.array(kept))
     return Anonymised(
         table=table,
         assessment_before=before,
         assessment_after=_assess(table, replace(config, population_table=general_population(config, node))),
         node={column.name: level for column, level in zip(prepared.columns, node, strict=True)},
-        metric_value=metric_value,
+        metric_value=found.metric or 0.0,
         suppressed=int((~kept).sum()),
         nodes_total=found.nodes_total,
         nodes_evaluated=found.nodes_evaluated,
         optimal=found.optimal,
         kept=kept,
+        entropy=entropy_of(prepared.columns, prepared.base, _one_node(node, released)),
     )
 
 
-def _apply_locally(
-    prepared: Prepared, config: RiskConfig, lattice: Lattice, found: Found, *, before: Assessment
-) -> Anonymised | None:
-    """The table by local recoding, or None when one node for all is as good or the parts do not hold together."""
-    base, columns = prepared.base, prepared.columns
+def _one_node(node: Node, kept: Mask) -> npt.NDArray[np.int16]:
+    return np.where(kept[:, None], np.array(node, dtype=np.int16), np.int16(-1))
+
+
+def _locally(prepared: Prepared, config: RiskConfig, lattice: Lattice, found: Found) -> LocalRecoding | None:
+    """None when one node for all is as good."""
+    base, columns, node = prepared.base, prepared.columns, found.node or ()
     local = recode_locally(columns, base, prepared.sensitive, steered(config), row_count=prepared.table.num_rows)
-    one_node = np.where(lattice.kept(found.node or ())[:, None], np.array(found.node, dtype=np.int16), np.int16(-1))
-    if local is None or local.cost >= entropy_of(columns, base, one_node):
+    if local is None or local.cost >= entropy_of(columns, base, _one_node(node, lattice.kept(node))):
         return None
-    kept = all_rows(prepared, local.kept[prepared.of_row])
-    table = locally_generalised(prepared, local.levels).filter(pa.array(kept))
+    return local
+
+
+def _rest(prepared: Prepared, config: RiskConfig, lattice: Lattice, found: Found) -> LocalRecoding | None:
+    """None when the one node leaves nothing out, or nothing of it can be kept."""
+    node = found.node or ()
+    kept = lattice.kept(node)
+    rest = recode_rest(prepared.columns, prepared.base, prepared.sensitive, steered(config), node=node, kept=kept)
+    return rest if len(rest.passes) > 1 else None
+
+
+def _apply_levels(
+    prepared: Prepared, config: RiskConfig, found: Found, recoded: LocalRecoding, *, before: Assessment
+) -> Anonymised | None:
+    """The table with several nodes, or None when the parts do not hold the model together."""
+    kept = all_rows(prepared, recoded.kept[prepared.of_row])
+    table = locally_generalised(prepared, recoded.levels).filter(pa.array(kept))
     after = _assess(table, replace(config, population_table=None))
     if not all(after.holds[name] for name in ("k", "l", "t", "beta", "delta") if name in after.holds):
         return None
-    names = [column.name for column in columns]
+    names = [column.name for column in prepared.columns]
+    rest = config.model.recoding == "rest"
+    node = recoded.passes[0].node if rest else recoded.levels.max(axis=0).tolist()
     return Anonymised(
         table=table,
         assessment_before=before,
         assessment_after=after,
-        node=dict(zip(names, local.levels.max(axis=0).tolist(), strict=True)),
-        metric_value=local.cost,
+        node=dict(zip(names, node, strict=True)),
+        metric_value=found.metric or 0.0 if rest else recoded.cost,
         suppressed=int((~kept).sum()),
         nodes_total=found.nodes_total,
-        nodes_evaluated=found.nodes_evaluated + local.nodes_evaluated,
-        optimal=False,
+        nodes_evaluated=found.nodes_evaluated + recoded.nodes_evaluated,
+        optimal=found.optimal and rest,
         kept=kept,
-        passes=tuple({"node": dict(zip(names, one.node, strict=True)), "rows": one.rows} for one in local.passes),
+        entropy=recoded.cost,
+        recoding=config.model.recoding,
+        passes=tuple({"node": dict(zip(names, one.node, strict=True)), "rows": one.rows} for one in recoded.passes),
     )
 
 

@@ -1,5 +1,6 @@
 """Local recoding: groups of rows at different levels, so that rare combinations do not coarsen the common ones. Pure.
 
+``recode_locally`` does so from the start, ``recode_rest`` with those rows only that the one node for all leaves out.
 Each pass finds the best node for the rows that are left while most of them may be left out; those whose classes hold
 the model stay at that node, the others go on to the next pass. Classes of two passes that come to look alike are one
 class, which holds what both held: k and l only grow, and no distance of a mixture exceeds those of its parts.
@@ -76,10 +77,42 @@ def recode_locally(
         if found is not None:
             passes.append(found)
             left = np.setdiff1d(left, found.combinations, assume_unique=True)
-    levels = np.full((len(base.rows), len(columns)), -1, dtype=np.int16)
+    levels = _levels(passes, (len(base.rows), len(columns)))
+    return LocalRecoding(levels, tuple(passes), entropy_of(columns, base, levels), parts.evaluated)
+
+
+def recode_rest(
+    columns: tuple[CodedColumn, ...],
+    base: BaseClasses,
+    sensitive: tuple[SensitiveCounts, ...],
+    model: Model,
+    *,
+    node: Node,
+    kept: Mask,
+) -> LocalRecoding:
+    """What is ``kept`` stays at ``node``; of the others as many as hold the model among themselves are recoded coarser.
+
+    So never more rows are left out than at the node alone, and no cell that it releases gets coarser.
+    """
+    parts = _Parts(columns, base, _with_overall(sensitive), model)
+    left = np.flatnonzero(~kept)
+    passes = [Pass(node, np.flatnonzero(kept), int(base.rows[kept].sum()))]
+    while len(left) and len(passes) < _MOST_PASSES:
+        count = int(base.rows[left].sum())
+        found = parts.best(left, math.floor((1 - _KEPT_PER_PASS) * count)) or parts.best(left, count - 1)
+        if found is None:
+            break
+        passes.append(found)
+        left = np.setdiff1d(left, found.combinations, assume_unique=True)
+    levels = _levels(passes, (len(base.rows), len(columns)))
+    return LocalRecoding(levels, tuple(passes), entropy_of(columns, base, levels), parts.evaluated)
+
+
+def _levels(passes: list[Pass], shape: tuple[int, int]) -> npt.NDArray[np.int16]:
+    levels = np.full(shape, -1, dtype=np.int16)
     for one in passes:
         levels[one.combinations] = one.node
-    return LocalRecoding(levels, tuple(passes), entropy_of(columns, base, levels), parts.evaluated)
+    return levels
 
 
 def entropy_of(columns: tuple[CodedColumn, ...], base: BaseClasses, levels: npt.NDArray[np.int16]) -> float:

@@ -46,7 +46,16 @@ def flat(value: Any) -> Any:
     st.lists(row, min_size=1, max_size=40),
     st.sampled_from([None, "p"]),
     st.sampled_from(["own_category", "wildcard", "drop"]),
-    st.sampled_from([{}, {"l": LDiversity("distinct", 2)}, {"t": 0.4}, {"recoding": "local"}, {"metric": "loss"}]),
+    st.sampled_from(
+        [
+            {},
+            {"l": LDiversity("distinct", 2)},
+            {"t": 0.4},
+            {"recoding": "rest"},
+            {"recoding": "local"},
+            {"metric": "loss"},
+        ]
+    ),
 )
 def test_measures_and_search_come_out_the_same_and_no_value_stands_in_it(
     rows: list[Any], subject: str | None, nulls: str, model: dict[str, Any]

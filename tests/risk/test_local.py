@@ -1,4 +1,4 @@
-"""Local recoding: holds the model, keeps more than one node for all, and never less."""
+"""Local recoding, of all rows or of the rest: holds the model, keeps more than one node for all, and never less."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ def lowered(rows: list[Any], *, recoding: str, **changes: Any) -> Any:
 @given(
     st.lists(row, min_size=2, max_size=60),
     st.sampled_from([{"k": 2}, {"k": 3}, {"k": 2, "l": LDiversity("distinct", 2)}, {"k": 2, "t": 0.5}]),
-    st.sampled_from([0.0, 0.1]),
+    st.sampled_from([0.0, 0.1, 0.5]),
+    st.sampled_from(["rest", "local"]),
 )
 def test_what_is_released_holds_the_model_and_each_cell_is_true(
-    rows: list[Any], wanted: dict[str, Any], limit: float
+    rows: list[Any], wanted: dict[str, Any], limit: float, recoding: str
 ) -> None:
     try:
         full = lowered(rows, recoding="full_domain", suppression_limit=limit, **wanted)
     except InvalidError as error:
         assert error.code == "not_feasible"
         return
-    found = lowered(rows, recoding="local", suppression_limit=limit, **wanted)
+    found = lowered(rows, recoding=recoding, suppression_limit=limit, **wanted)
     assert found.suppressed <= math.floor(limit * len(rows) + 1e-9)
     assert all(found.assessment_after.holds.values())
     kept = [r for r, stays in zip(rows, found.kept, strict=True) if stays]
@@ -57,20 +58,56 @@ def test_what_is_released_holds_the_model_and_each_cell_is_true(
         above = {r[0]: set(r) for r in qi.hierarchy.rows}
         for value, r in zip(found.table.column(qi.name).to_pylist(), kept, strict=True):
             assert value in above[r[i]]
+    assert full.entropy == pytest.approx(full.metric_value + _left_out(rows, full))
+    assert found.entropy <= full.entropy + 1e-9
     if found.passes:
-        assert not found.optimal
         assert sum(one["rows"] for one in found.passes) == len(kept)
-        assert found.metric_value <= full.metric_value + _left_out(rows, full) + 1e-9
+        assert found.optimal is (recoding == "rest")
+    if recoding == "rest":
+        assert (found.node, found.metric_value) == (full.node, full.metric_value)
+        assert found.suppressed <= full.suppressed
+        _check_those_that_stayed(rows, full, found)
+
+
+def _check_those_that_stayed(rows: list[Any], full: Any, found: Any) -> None:
+    """Each row that the one node releases stands in the table as the node has it."""
+    for qi in QIS:
+        assert qi.hierarchy is not None
+        whole, also = (iter(one.table.column(qi.name).to_pylist()) for one in (full, found))
+        for was, now in zip(full.kept, found.kept, strict=True):
+            assert now or not was
+            value = next(also) if now else None
+            if was:
+                assert value == next(whole)
 
 
 def _left_out(rows: list[Any], full: Any) -> float:
-    """What rows that are left out would cost as ``*`` in each column, above what their node costs."""
+    """What rows that are left out cost as ``*`` in each column, above what their node costs."""
     cost = 0.0
     for i, qi in enumerate(QIS):
-        counts = Counter(r[i] for r in rows)
-        cost += sum(-math.log2(counts[r[i]] / len(rows)) for r, stays in zip(rows, full.kept, strict=True) if not stays)
-        assert qi.name in full.node
+        assert qi.hierarchy is not None
+        raised = {r[0]: r[full.node[qi.name]] for r in qi.hierarchy.rows}
+        counts = Counter(raised[r[i]] for r in rows)
+        left = [raised[r[i]] for r, stays in zip(rows, full.kept, strict=True) if not stays]
+        cost += sum(-math.log2(counts[value] / len(rows)) for value in left)
     return cost
+
+
+def test_rows_that_one_node_leaves_out_are_kept_coarser_and_no_other_changes() -> None:
+    rows = [("0", "ab", "x")] * 30 + [("7", "bc", "x")] * 30 + [("4", "bb", "x"), ("5", "bb", "x"), ("3", "ac", "x")]
+    full, found = (lowered(rows, recoding=how, k=3, suppression_limit=0.1) for how in ("full_domain", "rest"))
+    assert (full.suppressed, found.suppressed) == (3, 0)
+    assert found.table.column("age").to_pylist() == ["0"] * 30 + ["7"] * 30 + ["*"] * 3
+    assert found.table.column("town").to_pylist()[60:] == ["*"] * 3
+    assert [one["rows"] for one in found.passes] == [60, 3]
+    assert found.metric_value == full.metric_value == 0.0
+    assert found.entropy == full.entropy > 0  # * tells as little as nothing does, and still holds its row
+
+
+def test_where_the_rest_is_too_small_it_is_left_out() -> None:
+    rows = [("0", "ab", "x")] * 30 + [("7", "bc", "x")] * 2
+    found = lowered(rows, recoding="rest", k=3, suppression_limit=0.1)
+    assert (found.suppressed, found.passes, found.recoding) == (2, (), "full_domain")
 
 
 def test_rare_combinations_do_not_coarsen_the_common_ones() -> None:
@@ -91,7 +128,14 @@ def test_subjects_count_not_rows() -> None:
     assert found.assessment_after.k >= 2
 
 
-@pytest.mark.parametrize("model", [Model(recoding="local", metric="loss"), Model(recoding="somehow")])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model(recoding="local", metric="loss"),
+        Model(recoding="somehow"),
+        Model(recoding="rest", presence=(0.0, 0.5)),
+    ],
+)
 def test_what_local_recoding_cannot_do_is_refused(model: Model) -> None:
     with pytest.raises(InvalidError):
         check_config(RiskConfig(qis=QIS, model=model))
