@@ -6,9 +6,10 @@ knows when a person was scanned recognises the pattern. A scanner that few subje
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from itertools import pairwise
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from enclave.risk.encoding import encode
 
 NO_FACE: Final = frozenset({"none", "removed"})  # what a face column says of an image that shows no face
 VISIBLE: Final = frozenset({"visible"})
+_DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ].*)?|(\d{4})(\d\d)(\d\d)(?:[T ].*|(?:\d\d){1,3}(?:[.+-].*)?)?")
 CLEANED: Final = "clean_recognizable_features"  # with this option an image whose face may show does not leave
 
 
@@ -63,7 +65,11 @@ class Linkage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRisk:
-    """None where the settings name no column for it. ``with_table``: fingerprint and quasi-identifiers together."""
+    """None where the settings name no column for it. ``subjects``: those of the table who have images; who has none has
+    no study, which is counted as a number and a sequence like any other.
+
+    ``with_table``: fingerprint and quasi-identifiers together; ``together``: these, and the sequence of studies.
+    """
 
     images: int
     subjects: int
@@ -71,6 +77,7 @@ class ImageRisk:
     with_table: Likeness | None = None
     study_count: Likeness | None = None
     study_intervals: Likeness | None = None
+    together: Likeness | None = None
     faces: Faces | None = None
     linkage: Linkage | None = None
 
@@ -96,17 +103,41 @@ def image_risk(
         return ImageRisk(images=0, subjects=0)
     scanner = _combinations(images, image.fingerprint) if image.fingerprint else None
     dates = _days(images.column(image.date), image.date) if image.date else None
-    studies = None if dates is None else _studies(images, image, who, dates)
     return ImageRisk(
         images=len(who),
         subjects=len(np.unique(who)),
         fingerprint=None if scanner is None else _alike_by_fingerprint(who, scanner, k=k),
         with_table=None if scanner is None else _joined((subjects_of_row, combination), (who, scanner), k=k),
-        study_count=None if studies is None else _alike([len(one) for one in studies], k=k),
-        study_intervals=None if studies is None else _alike(_patterns(studies, image.interval_days), k=k),
+        **_sequences(dates, images, image, of_table=(subjects_of_row, combination), of_images=(who, scanner), k=k),
         faces=_faces(images, image, who),
         linkage=_linkage(images, image, public, who),
     )
+
+
+def _sequences(
+    dates: Ints | None,
+    images: Any,
+    image: Image,
+    *,
+    of_table: tuple[Ints, Ints],
+    of_images: tuple[Ints, Ints | None],
+    k: int,
+) -> dict[str, Likeness]:
+    """Number and intervals of the studies of each subject, and all that is told of it together."""
+    if dates is None:
+        return {}
+    who, scanner = of_images
+    studies = _studies(images, image, who, dates)
+    patterns: list[Any] = _patterns(studies, image.interval_days)
+    numbers: dict[Any, int] = {}
+    sequence = np.array([numbers.setdefault(one, len(numbers)) for one in patterns], dtype=np.int64)
+    parts = [of_table, (np.unique(who), sequence)] + ([] if scanner is None else [(who, scanner)])
+    without = len(np.unique(of_table[0])) - len(studies)
+    return {
+        "study_count": _alike([*(len(one) for one in studies), *[0] * without], k=k),
+        "study_intervals": _alike([*patterns, *[None] * without], k=k),
+        "together": _joined(*parts, k=k),
+    }
 
 
 def image_holds(found: ImageRisk, *, k: int) -> dict[str, bool]:
@@ -115,6 +146,7 @@ def image_holds(found: ImageRisk, *, k: int) -> dict[str, bool]:
         "image_fingerprint": found.with_table,
         "image_study_count": found.study_count,
         "image_study_intervals": found.study_intervals,
+        "image_together": found.together,
     }
     holds = {name: one.k >= k for name, one in parts.items() if one is not None}
     if found.faces is not None:
@@ -163,9 +195,8 @@ def _alike_by_fingerprint(who: Ints, scanner: Ints, *, k: int) -> Likeness:
     )
 
 
-def _joined(table: tuple[Ints, Ints], images: tuple[Ints, Ints], *, k: int) -> Likeness:
-    count = int(max(table[0].max(), images[0].max())) + 1
-    found = joint_risk((table, images), subject_count=count, k=k)
+def _joined(*parts: tuple[Ints, Ints], k: int) -> Likeness:
+    found = joint_risk(parts, subject_count=max(int(subjects.max()) for subjects, _ in parts) + 1, k=k)
     return Likeness(found.classes, found.k, found.unique_subjects, found.share_at_risk)
 
 
@@ -208,12 +239,14 @@ def _days(column: Any, name: str) -> Ints:
 
 
 def _day(value: str) -> int | None:
-    for form in ("%Y-%m-%d", "%Y%m%d"):
-        try:
-            return datetime.strptime(value[: 10 if "-" in form else 8], form).date().toordinal()  # noqa: DTZ007 - a date has no zone
-        except ValueError:
-            continue
-    return None
+    """A whole date, or None: a month alone would be taken for a day of it, and the days between studies be wrong."""
+    found = _DAY.fullmatch(value.strip())
+    if found is None:
+        return None
+    try:
+        return date(*(int(part) for part in found.groups() if part is not None)).toordinal()
+    except ValueError:
+        return None
 
 
 def _faces(images: Any, image: Image, who: Ints) -> Faces | None:
@@ -259,11 +292,17 @@ def _linkage(images: Any, image: Image, public: Any, who: Ints) -> Linkage | Non
     for kind, name in (("pixel", image.pixel), ("uid", image.uid)):
         if name is None or name not in public.column_names:
             continue
-        known = pc.cast(public.column(name), pa.string())
-        same = pc.is_in(pc.cast(images.column(name), pa.string()), value_set=known.combine_chunks(), skip_nulls=True)
+        known = _spelled(public.column(name), kind)
+        same = pc.is_in(_spelled(images.column(name), kind), value_set=known.combine_chunks(), skip_nulls=True)
         mask = np.asarray(same.combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
         linked |= mask
         counts[kind] = int(mask.sum())
     if counts["pixel"] is None and counts["uid"] is None:
         raise InvalidError("images: wanted a pixel or uid column in the public copies, too, got none")
     return Linkage(counts["pixel"], counts["uid"], len(np.unique(who[linked])))
+
+
+def _spelled(column: Any, kind: str) -> Any:
+    """Digests in one case, UIDs without their padding: another spelling of a public copy is that copy."""
+    text = pc.utf8_trim(pc.cast(column, pa.string()), characters=" \0\t\r\n")
+    return pc.utf8_lower(text) if kind == "pixel" else text

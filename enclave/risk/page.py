@@ -78,6 +78,7 @@ def _images(found: Assessment) -> str:
         "Fingerprint with the quasi-identifiers": image.with_table,
         "Number of studies": image.study_count,
         "Days between studies": image.study_intervals,
+        "All of these together": image.together,
     }
     rows: list[tuple[str, float | None]] = [("Images", image.images), ("Subjects with images", image.subjects)]
     for name, one in alike.items():
