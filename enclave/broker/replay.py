@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from enclave.core.errors import IntegrityError, InvalidError
 from enclave.core.settings import build
+from enclave.determination.account import ACCOUNT, read_account
 from enclave.determination.certificate import Certificate
 from enclave.determination.profile import class_profile
 from enclave.determination.replay import BEFORE_SEALING, MEASURED_BEFORE, SEARCHED, Compared, compare
@@ -44,6 +45,7 @@ def replay(version: OpenVersion, certificate: Certificate) -> tuple[Compared, ..
         certificate,
         counts=_counts(certificate, version, tables, measured=tables[name], subject=config.subject),
         results=_results(tables[name], config, far=far, before=before),
+        account=read_account(_table(version, ACCOUNT)) if _holds(version, ACCOUNT) else None,
         beyond=beyond,
     )
 
@@ -77,6 +79,10 @@ def _tables(version: OpenVersion) -> dict[str, pa.Table]:
     }
 
 
+def _holds(version: OpenVersion, name: str) -> bool:
+    return any(entry.name == name for entry in version.manifest.entries)
+
+
 def _table(version: OpenVersion, name: str) -> pa.Table:
     sink = bytearray()
     version.pieces(name, sink.extend)
@@ -85,7 +91,7 @@ def _table(version: OpenVersion, name: str) -> pa.Table:
 
 def _before(version: OpenVersion, certificate: Certificate, config: RiskConfig) -> dict[str, Any]:
     """What the table as it was measured tells: its measures and the search; {} for a version that does not hold it."""
-    if all(entry.name != MEASURED_BEFORE for entry in version.manifest.entries):
+    if not _holds(version, MEASURED_BEFORE):
         return {}
     blinded = read_blinded(_table(version, MEASURED_BEFORE))
     asked = as_measured(blinded, config)

@@ -63,9 +63,12 @@ def replay(
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
-    """Derive every number again from the bound version and compare; exit 15 when one differs. The broker reads it."""
+    """Derive every number again from the bound version and compare; exit 15 when one differs. The broker reads it.
+
+    What is said of the files that came in is compared with the account that was sealed with the version.
+    """
     from enclave.determination.certificate import parse_certificate, unpack
-    from enclave.determination.replay import not_derivable
+    from enclave.determination.replay import SOURCES, not_derivable
     from enclave.wire.client import call_once
     from enclave.wire.messages.broker import ReplayDetermination
 
@@ -80,8 +83,15 @@ def replay(
         write_json({"ok": not differing, "numbers": len(found), "compared": found, "not_derivable": beyond}, json_path)
     for one in differing:
         words().print(f"{one['name']}: stated {one['stated']}, found {one['found']}", markup=False)
-    words().print(f"{len(found)} numbers derived again from {name}, {len(differing)} differ.", markup=False)
-    words().print(f"Not in the version, so not derived: {', '.join(beyond) or 'nothing'}.", markup=False)
+    derived, recounted, stated = (sum(one["by"] == source for one in found) for source in SOURCES)
+    words().print(f"{derived} numbers derived again from {name}, {len(differing)} of all differ.", markup=False)
+    if recounted or stated:
+        words().print(
+            f"{recounted} counted again from the files in the account of its intake, {stated} compared with what "
+            "intake stated in it when it sealed; that intake counted right only the originals show.",
+            markup=False,
+        )
+    words().print(f"Not in the version, so not compared: {', '.join(beyond) or 'nothing'}.", markup=False)
     if differing:
         raise typer.Exit(15)
 

@@ -25,7 +25,9 @@ from enclave.deid.check import check_output
 from enclave.deid.job import JobResult, JobSpec, run_job
 from enclave.deid.keyring import Keyring, open_keyring
 from enclave.deid.tables import CleanTable
+from enclave.determination.account import ACCOUNT
 from enclave.determination.replay import MEASURED_BEFORE
+from enclave.intake.account import intake_account
 from enclave.intake.batches import BatchRegister
 from enclave.intake.drafting import DraftTerms, draft_text
 from enclave.intake.material import ReviewMaterial
@@ -110,7 +112,8 @@ class Pipeline:
         suppressed = _suppressed(job, recipe, measured)
         series = collect_series(work / "dicom", without=suppressed)
         summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
-        objects = [*_table_objects(tables, series), *series.objects, _as_it_was_measured(job, recipe)]
+        objects = [*_table_objects(tables, series), *series.objects]
+        objects += [_as_it_was_measured(job, recipe), _account(job, summary)]
         sealed = self._seal(batch, objects, summary)
         shutil.rmtree(work, ignore_errors=True)  # before anybody is told that it is sealed
         done = self.register.get(batch.id)
@@ -331,6 +334,14 @@ def _as_it_was_measured(job: JobResult, recipe: IntakeRecipe) -> PlainObject:
     table = blinded(before, recipe.risk, key=secrets.token_bytes(32)).to_arrow()
     return PlainObject(
         name=MEASURED_BEFORE, kind="review", header={"rows": table.num_rows}, chunks=_arrow_file(table, bare=False)
+    )
+
+
+def _account(job: JobResult, summary: dict[str, Any]) -> PlainObject:
+    """What became of each file, so that what the certificate says of them can be held against it."""
+    table = intake_account(job, summary)
+    return PlainObject(
+        name=ACCOUNT, kind="review", header={"rows": table.num_rows}, chunks=_arrow_file(table, bare=False)
     )
 
 
