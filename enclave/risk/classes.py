@@ -67,6 +67,21 @@ def count_classes(base: BaseClasses, of: Ints, count: int) -> Classes:
     return Classes(of, rows, np.bincount(distinct, minlength=count).astype(np.int64))
 
 
+def as_base(base: BaseClasses, classes: Classes) -> BaseClasses:
+    """The classes of a node as combinations, from which those of every node above it are counted.
+
+    A class is told by the codes of one of its combinations: above the node all of them are generalised alike.
+    """
+    one: Ints = np.empty(len(classes.rows), dtype=np.int64)
+    one[classes.of] = np.arange(len(classes.of))
+    codes = base.codes[one]
+    if base.pair_class is None or base.pair_subject is None:
+        return BaseClasses(codes, classes.rows, classes.subjects, base.subject_count)
+    pairs = np.unique(classes.of[base.pair_class] * np.int64(base.subject_count) + base.pair_subject)
+    of, subjects = pairs // base.subject_count, pairs % base.subject_count
+    return BaseClasses(codes, classes.rows, classes.subjects, base.subject_count, of, subjects)
+
+
 def number(coded: Sequence[Codes | Ints], radices: list[int], size: int) -> tuple[Ints, int]:
     """Numbers the distinct rows of these columns from 0; returns the number of each row and how many there are."""
     key: Ints = np.zeros(size, dtype=np.int64)

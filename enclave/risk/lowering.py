@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from enclave.risk.assessment import TOLERANCE
-from enclave.risk.classes import BaseClasses, Classes, Ints, roll_up
+from enclave.risk.classes import BaseClasses, Classes, Ints, as_base, roll_up
 from enclave.risk.config import LDiversity, Model, RiskConfig
 from enclave.risk.context import likeliest_attack
 from enclave.risk.diversity import (
@@ -29,6 +30,7 @@ from enclave.risk.hierarchy import CodedColumn
 from enclave.risk.search import Node, Problem
 
 Mask = npt.NDArray[np.bool_]
+_REMEMBERED: Final = 64  # nodes whose classes others are counted from
 
 
 class Lattice:
@@ -53,6 +55,7 @@ class Lattice:
         self._on_shares = on_shares and bool(sensitive)
         self._column_costs = self._entropy_costs()
         self._measured: dict[Node, float] = {}
+        self._rolled_up: dict[Node, BaseClasses] = {}
 
     def problem(self) -> Problem:
         model = self._model
@@ -67,6 +70,17 @@ class Lattice:
 
     def classes(self, node: Node) -> Classes:
         return roll_up(self._base, self._columns, node)
+
+    def _below(self, node: Node) -> BaseClasses:
+        """The fewest combinations from which the classes at ``node`` can be counted: of a node below it, or all."""
+        below = (held for held, base in self._rolled_up.items() if all(a <= b for a, b in zip(held, node, strict=True)))
+        found = min(below, key=lambda held: len(self._rolled_up[held].rows), default=None)
+        return self._base if found is None else self._rolled_up[found]
+
+    def _remember(self, node: Node, base: BaseClasses, classes: Classes) -> None:
+        """Classes of ``node`` as combinations, where that is much less to count from."""
+        if 2 * len(classes.rows) <= len(base.rows) and len(self._rolled_up) < _REMEMBERED:
+            self._rolled_up[node] = as_base(base, classes)
 
     def bad(self, classes: Classes) -> tuple[Classes, Mask]:
         """The classes, and which of them may not be released."""
@@ -83,7 +97,10 @@ class Lattice:
         Leaving classes out shifts the distribution that t, β and δ compare with, so more may have to go; and the
         smallest of those that are left go until the average risk is low enough.
         """
-        classes, bad = self.bad(self.classes(node))
+        return self._released(self.classes(node))
+
+    def _released(self, classes: Classes) -> tuple[Classes, Mask]:
+        classes, bad = self.bad(classes)
         while self._on_shares and bad.any() and self._fits(classes, bad):
             also = self._bad_beside_the_rest(classes, bad)
             if not also.any():
@@ -109,10 +126,13 @@ class Lattice:
         return also
 
     def _feasible(self, node: Node) -> bool:
-        classes, bad = self.released(node)
+        of_values = bool(self._sensitive) and (self._model.l is not None or self._on_shares)
+        base = self._base if of_values else self._below(node)  # values are counted by base combination
+        classes, bad = self._released(roll_up(base, self._columns, node))
+        self._remember(node, base, classes)
         fits = self._fits(classes, bad)
         if fits and self._model.metric != "entropy":
-            self._measured[node] = self._cost(node, classes, bad)
+            self._measured[node] = self._cost(node, classes, bad, base=base)
         return fits
 
     def _fits(self, classes: Classes, bad: Mask) -> bool:
@@ -124,10 +144,10 @@ class Lattice:
         if self._model.metric == "entropy":
             return math.fsum(costs[level] for costs, level in zip(self._column_costs, node, strict=True))
         if node not in self._measured:
-            self._measured[node] = self._cost(node, *self.released(node))
+            self._measured[node] = self._cost(node, *self.released(node), base=self._base)
         return self._measured[node]
 
-    def _cost(self, node: Node, classes: Classes, bad: Mask) -> float:
+    def _cost(self, node: Node, classes: Classes, bad: Mask, *, base: BaseClasses) -> float:
         kind, total = self._model.metric, self._base.row_count
         lost = int(classes.rows[bad].sum())
         kept = classes.rows[~bad]
@@ -135,19 +155,19 @@ class Lattice:
             return float((kept.astype(np.float64) ** 2).sum() + float(lost) * total)
         if kind == "average_class_size":
             return total / max(len(kept) + (lost > 0), 1)
-        return self._loss(node, ~bad[classes.of])
+        return self._loss(node, ~bad[classes.of], base)
 
-    def _loss(self, node: Node, kept: Mask) -> float:
+    def _loss(self, node: Node, kept: Mask, base: BaseClasses) -> float:
         """Iyengar (2002): the share of its hierarchy's other values that a cell could stand for, on average.
 
         A cell of a row that is left out counts 1.
         """
-        rows = np.where(kept, self._base.rows, 0)
+        rows = np.where(kept, base.rows, 0)
         total = self._base.row_count
         cost = float(total - int(rows.sum())) * len(node)
         for i, (column, level) in enumerate(zip(self._columns, node, strict=True)):
             per_value = (column.covered[level] - 1) / max(column.leaves - 1, 1)
-            cost += float((per_value[self._base.codes[:, i]] * rows).sum())
+            cost += float((per_value[base.codes[:, i]] * rows).sum())
         return cost / total / len(node)
 
     def _entropy_costs(self) -> tuple[tuple[float, ...], ...]:
