@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -27,6 +28,8 @@ ANY_PROJECT: Final = "*"
 ANY_PURPOSE: Final = "*"
 COUNTER_SCHEMA: Final = "enclave-countersignature-v1"
 _ROOT = re.compile(r"[0-9a-f]{64}")
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_ALLOWED: Final = frozenset("\n\t\u200c\u200d")  # the last two join letters of scripts that need it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,27 @@ def check_certificate(certificate: Certificate) -> Certificate:
     if certificate.supersedes is not None:
         check_token_id(certificate.supersedes, what="superseded certificate id")
     _check_times(certificate)
+    _check_readable(to_json(certificate))
     return certificate
+
+
+def _is_readable(text: str) -> bool:
+    """Whether what people see of ``text`` is what it says: no character that hides, turns the direction or steers."""
+    return all(c in _ALLOWED or unicodedata.category(c) not in _UNSEEN for c in text)
+
+
+def _check_readable(value: Json) -> None:
+    texts: list[Json] = [value]
+    while texts:
+        one = texts.pop()
+        if isinstance(one, dict):
+            texts += [*one, *one.values()]
+        elif isinstance(one, list):
+            texts += one
+        elif isinstance(one, str) and not _is_readable(one):
+            raise InvalidError(
+                "certificate: wanted text that shows what it says, got characters that hide or turn text; type it anew"
+            )
 
 
 def _check_times(certificate: Certificate) -> None:

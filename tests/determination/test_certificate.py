@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statements import EVIDENCE, TERMS
 
+from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, IntegrityError, InvalidError
 from enclave.core.ids import VersionName
@@ -34,7 +35,7 @@ from enclave.determination.completeness import STATEMENTS, check_complete, missi
 from enclave.determination.drafting import draft_certificate, parse_draft_config
 from enclave.determination.states import MOVED_BY, STATES, TRANSITIONS, check_move, may_move
 from enclave.determination.trust import TrustedExpert, TrustList, pack_trust, parse_revoked, unpack_trust
-from enclave.determination.verification import REASONS, Verification, countersigned, verify_file
+from enclave.determination.verification import REASONS, Verification, countersigned, verify, verify_file
 from enclave.keys.files import new_ed25519
 from enclave.keys.sign import Signer, open_signer
 from enclave.keys.software_authenticator import SoftwareAuthenticator
@@ -406,3 +407,90 @@ def test_an_assertion_of_a_security_key_signs_as_well(tmp_path: Path, signer: Si
     other = certificate_text(complete(conditions=("none",)))
     assert judge(pack(SignedCertificate(other, signature)), signer, trusted=(listed,)).reason == "altered"
     assert judge(pack(SignedCertificate(text, signature)), signer).reason == "untrusted_expert"
+
+
+# ── who would have it say something else ────────────────────────────────────
+
+
+def leaves_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [leaf for key, one in parts for leaf in leaves_of(one, (*path, key))] or [path]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_statement_can_be_changed_under_signatures_that_stay(signer: Signer, steward: Signer, data: Any) -> None:
+    signed, _ = countersigned_file(signer, steward)
+    document = json.loads(pack(signed))
+    path = data.draw(st.sampled_from(leaves_of(document)))
+    held = document
+    for key in path[:-1]:
+        held = held[key]
+    other = data.draw(st.sampled_from([None, 0, 1, "", "x", "demo-mr", [], {}, "2099-01-01T00:00:00.000000Z", True]))
+    if held[path[-1]] == other and type(held[path[-1]]) is type(other):
+        return
+    held[path[-1]] = other
+    assert judge(canonical_bytes(document), signer).reason == "altered", path
+
+
+def test_signatures_of_another_certificate_are_none_of_this_one(signer: Signer, steward: Signer) -> None:
+    signed, listed = countersigned_file(signer, steward)
+    text = certificate_text(complete(conditions=("none",)))
+    moved = replace(signed, text=text)
+    assert judge(pack(moved), signer).reason == "altered"
+    own = Signature(public_key=signer.public_key, value=signer.sign(text))
+    assert judge(pack(SignedCertificate(text, own, signed.countersignature)), signer).reason == "altered"
+    assert not countersigned(SignedCertificate(text, own, signed.countersignature), trusted=(listed,), at=NOW)
+    swapped = replace(signed, signature=signed.countersignature, countersignature=signed.signature)
+    assert judge(pack(swapped), signer, trusted=(listed,)).reason == "altered"
+
+
+def test_an_experts_signature_is_no_counter_signature_even_of_a_person_who_is_both(signer: Signer) -> None:
+    text = certificate_text(complete())
+    own = Signature(public_key=signer.public_key, value=signer.sign(text))
+    both = TrustedExpert(principal="stella", public_key=signer.public_key, role="data_steward")
+    assert not countersigned(SignedCertificate(text, own, own), trusted=(both,), at=NOW)
+
+
+def test_time_begins_at_its_first_microsecond_and_ends_before_its_last(signer: Signer) -> None:
+    data, tick, end = signed_file(signer), timedelta(microseconds=1), NOW + timedelta(days=30)
+    found = [judge(data, signer, at=at).reason for at in (NOW - tick, NOW, end - tick, end)]
+    assert found == ["not_yet_valid", "ok", "ok", "expired"]
+
+
+HIDING = {
+    "right to left": "k is \u202e11\u202c",
+    "isolate": "\u2066no linkage\u2069",
+    "zero width": "no\u200b linkage",
+    "soft hyphen": "no\u00ad linkage",
+    "escape": "no linkage\x1b[2K",
+    "one byte escape": "no linkage\x9b2K",
+    "carriage return": "no linkage\rany linkage",
+    "line separator": "no linkage\u2028any",
+    "tag letter": "no linkage\U000e0041",
+    "private use": "no linkage\ue000",
+}
+
+
+@pytest.mark.parametrize("text", HIDING.values(), ids=HIDING)
+def test_text_that_hides_what_it_says_is_neither_drafted_nor_believed(signer: Signer, text: str) -> None:
+    for changes in ({"conditions": (text,)}, {"thresholds": {"k": 11, text: 1}}, {"results": {"after": [{"a": text}]}}):
+        with pytest.raises(InvalidError) as caught:
+            certificate_text(certificate(**changes))
+        assert text not in caught.value.message
+    plain = certificate_text(certificate(conditions=("PLACE",)))
+    told = canonical_bytes(json.loads(plain.replace(b"PLACE", json.dumps(text)[1:-1].encode())))
+    signed = SignedCertificate(told, Signature(public_key=signer.public_key, value=signer.sign(told)))
+    assert verify(signed, content_root=ROOT, trusted=(), revoked=frozenset(), at=NOW).reason == "altered"
+
+
+def test_text_of_any_script_may_be_signed(signer: Signer) -> None:
+    said = (
+        "Zoë Müller, 42 % – §\u00a0164.514",
+        "می\u200cخواهم",
+        "क्\u200dष",
+        "日本語 עברית",
+        "two\nlines\tand a tab",
+        "🙂",
+    )
+    assert judge(signed_file(signer, conditions=said), signer).valid
