@@ -16,7 +16,7 @@ from enclave.determination.profile import class_profile
 from enclave.determination.replay import BEFORE_SEALING, MEASURED_BEFORE, SEARCHED, Compared, compare
 from enclave.risk.blinding import as_measured, as_searched, read_blinded
 from enclave.risk.config import Context, Model, Population, Qi, RiskConfig, Sensitive
-from enclave.risk.engine import anonymise, assess
+from enclave.risk.engine import anonymise, assess, series_risk
 from enclave.sealed.reader import OpenVersion
 
 IMAGING = "imaging"
@@ -44,7 +44,10 @@ def replay(version: OpenVersion, certificate: Certificate) -> tuple[Compared, ..
     return compare(
         certificate,
         counts=_counts(certificate, version, tables, measured=tables[name], subject=config.subject),
-        results=_results(tables[name], config, far=far, before=before),
+        results={
+            **_results(tables[name], config, far=far, before=before),
+            "images": series_risk(tables[name], tables.get(IMAGING), _headers(version), config),
+        },
         account=read_account(_table(version, ACCOUNT)) if _holds(version, ACCOUNT) else None,
         beyond=beyond,
     )
@@ -76,6 +79,12 @@ def _tables(version: OpenVersion) -> dict[str, pa.Table]:
         entry.name.removeprefix("tables/"): _table(version, entry.name)
         for entry in version.manifest.entries
         if entry.kind == "table" and entry.name.startswith("tables/")
+    }
+
+
+def _headers(version: OpenVersion) -> dict[str, Any]:
+    return {
+        entry.name.removeprefix("series/"): entry.header for entry in version.manifest.entries if entry.kind == "series"
     }
 
 

@@ -96,7 +96,16 @@ def _figures(certificate: Certificate) -> str:
     plots = plots_of(certificate)
     drawn = "".join(figure(plot) for plot in plots)
     note = "" if len(plots) > 1 else "<p>This certificate holds no class sizes; they cannot be drawn.</p>"
-    return f"<h2>What was measured</h2>{drawn}{note}"
+    return f"<h2>What was measured</h2>{drawn}{note}{_images(certificate)}"
+
+
+def _images(certificate: Certificate) -> str:
+    """Who looks alike by the images; '' for a certificate that does not say."""
+    told = certificate.results.get("images") if isinstance(certificate.results, dict) else None
+    if not told:
+        return ""
+    note = "<p>Levels of a table do not change what images tell, but here stands how many look like too few others.</p>"
+    return _rows("Subjects who look alike by their images", list(_flat(told))) + note
 
 
 def _sections(certificate: Certificate) -> str:

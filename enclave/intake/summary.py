@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from enclave.deid.job import JobResult
@@ -16,7 +17,8 @@ from enclave.intake.recipe import IntakeRecipe
 from enclave.intake.review import frontal_of, sample_of, standing
 from enclave.intake.series import Collected
 from enclave.intake.software import software_sha256
-from enclave.risk.engine import Anonymised
+from enclave.risk.engine import Anonymised, series_risk
+from enclave.risk.series import FINGERPRINT
 from enclave.wire.messages.intake import Batch
 
 BASIC_PROFILE = "113100"  # PS3.16 CID 7050
@@ -40,7 +42,7 @@ def evidence(
         "recipe": recipe.name,
         "counts": _counts(job, recipe, measured=measured, series=series, tables=tables),
         "deidentification": _deidentification(job.report, recipe),
-        "results": _results(recipe, measured, job),
+        "results": _results(recipe, measured, job, series=series),
         "quality": {
             "checks": {check["id"]: check["count"] for check in quality["checks"]},
             "residual_hits": quality["residual_hits"],
@@ -81,6 +83,7 @@ def _methods(recipe: IntakeRecipe, job: JobResult) -> dict[str, Any]:
         "k": recipe.risk.model.k,
         "suppression_limit": recipe.risk.model.suppression_limit,
         "recoding": recipe.risk.model.recoding,
+        "fingerprint": list(FINGERPRINT),
         "tools": tool_versions(long_text=job.report["long_text"]["by"]),
     }
 
@@ -147,7 +150,7 @@ def _in_words(row: dict[str, Any]) -> str:
     )
 
 
-def _results(recipe: IntakeRecipe, measured: Anonymised, job: JobResult) -> dict[str, Any]:
+def _results(recipe: IntakeRecipe, measured: Anonymised, job: JobResult, *, series: Collected) -> dict[str, Any]:
     before = next(clean.table for clean in job.tables if clean.name == recipe.risk_table)
     names, k = [qi.name for qi in recipe.risk.qis], recipe.risk.model.k
     sides = {"before": before, "after": measured.table}
@@ -162,4 +165,10 @@ def _results(recipe: IntakeRecipe, measured: Anonymised, job: JobResult) -> dict
         "suppressed_rows": int(measured.suppressed),
         "before": measured.assessment_before.to_json(),
         "after": measured.assessment_after.to_json(),
+        "images": series_risk(
+            measured.table,
+            pa.Table.from_pylist(series.index) if series.index else None,
+            {one.name.removeprefix("series/"): one.header for one in series.objects},
+            recipe.risk,
+        ),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -20,17 +21,19 @@ from enclave.risk.blinding import Blinded, blind
 from enclave.risk.classes import BaseClasses, Ints, number
 from enclave.risk.coding import coded_table, parse_zip3
 from enclave.risk.composition import JointRisk, joint_risk
-from enclave.risk.config import Model, RiskConfig, check_config, parse_risk_config
+from enclave.risk.config import Image, Model, RiskConfig, check_config, parse_risk_config
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import code, encode, next_level, value_order
 from enclave.risk.hierarchy import CodedColumn, code_column
-from enclave.risk.image import image_holds, image_risk
+from enclave.risk.image import ImageRisk, image_holds, image_risk
 from enclave.risk.incremental import Standing
 from enclave.risk.local import LocalRecoding, entropy_of, recode_locally, recode_rest
 from enclave.risk.lowering import Lattice, steered
 from enclave.risk.measuring import Mask, Prepared, complete_rows, measure
 from enclave.risk.recoding import all_rows, general_population, generalised, locally_generalised
 from enclave.risk.search import Found, Node, search
+from enclave.risk.series import series_image, series_table, told_of_series
+from enclave.wire.messages.schema import Json
 
 MAX_QIS = 32
 _DENSE = 1 << 24  # cells that may be counted in one array
@@ -112,17 +115,36 @@ def _assess(table: Any, config: RiskConfig) -> Assessment:
     found = measure(prepared, whole, config)
     if config.image is None or config.subject is None:
         return found
-    names, subjects = encode(table.column(config.subject))
+    of_images = _of_images(table if config.image_table is None else config.image_table, config.image, prepared, config)
+    return replace(found, image=of_images, holds=found.holds | image_holds(of_images, k=config.model.k))
+
+
+def series_risk(table: Any, imaging: Any, headers: Mapping[str, Json], config: RiskConfig) -> dict[str, Json]:
+    """What the series of a version (its index, and their headers by name) tell of the subjects of its measured table.
+
+    See ``told_of_series``; ``{}`` without a subject, which is what they are counted by, and without series.
+    """
+    if config.subject is None or imaging is None or imaging.num_rows == 0:
+        return {}
+    asked = replace(check_config(config), sensitive=(), model=Model(k=config.model.k))
+    images = series_table(imaging, headers, subject=config.subject)
+    found = _of_images(images, series_image(imaging), _prepare(table, asked, hierarchies=False), config)
+    return told_of_series(found, k=config.model.k)
+
+
+def _of_images(images: Any, image: Image, prepared: Prepared, config: RiskConfig) -> ImageRisk:
+    if config.subject is None:
+        raise InvalidError("risk: wanted a subject column to count images by, got none in the settings")
+    names, subjects = encode(prepared.table.column(config.subject))
     subjects = subjects if prepared.present is None else subjects[prepared.present]
-    of_images = image_risk(
-        table if config.image_table is None else config.image_table,
-        config.image,
+    return image_risk(
+        images,
+        image,
         subject=config.subject,
         of_table=(names, subjects.astype(np.int64), prepared.of_row),
         public=config.public_table,
         k=config.model.k,
     )
-    return replace(found, image=of_images, holds=found.holds | image_holds(of_images, k=config.model.k))
 
 
 def blinded(table: Any, config: RiskConfig, *, key: bytes) -> Blinded:

@@ -55,6 +55,11 @@ def test_intakes_draft_states_all_and_every_number_comes_out_of_the_version_agai
         *("results.after.k", "results.after.prosecutor.average", "results.after.null_semantics.wildcard"),
         *("results.profile.after.at_risk_at_k", "results.k_after"),
         *("results.before.k", "results.before.prosecutor.average", "results.profile.before.at_risk_at_k"),
+        *(
+            "results.images.fingerprint.k",
+            "results.images.study_intervals.unique_subjects",
+            "results.images.together.k",
+        ),
         *("results.k_before", "results.levels.age", "results.suppressed_rows"),
     ):
         assert wanted in names
@@ -84,6 +89,8 @@ def test_intakes_draft_states_all_and_every_number_comes_out_of_the_version_agai
         ("results", "profile.before.classes", 1),
         ("results", "k_before", 99),
         ("results", "suppressed_rows", 999),
+        ("results", "images.together.k", 999),
+        ("results", "images.holds.image_fingerprint", None),
     ):
         differing = [one.name for one in replay(version, changed(certificate, section, path, value)) if not one.ok]
         assert differing == [f"{section}.{path}"]
