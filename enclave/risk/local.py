@@ -90,11 +90,12 @@ def recode_rest(
     node: Node,
     kept: Mask,
 ) -> LocalRecoding:
-    """What is ``kept`` stays at ``node``; of the others as many as hold the model among themselves are recoded coarser.
+    """What is ``kept`` stays at ``node``; of the others, those that hold the model by themselves go to nodes above.
 
     So never more rows are left out than at the node alone, and no cell that it releases gets coarser.
     """
-    parts = _Parts(columns, base, _with_overall(sensitive), model)
+    above = tuple(_from(column, level) for column, level in zip(columns, node, strict=True))
+    parts = _Parts(above, base, _with_overall(sensitive), model)
     left = np.flatnonzero(~kept)
     passes = [Pass(node, np.flatnonzero(kept), int(base.rows[kept].sum()))]
     while len(left) and len(passes) < _MOST_PASSES:
@@ -102,10 +103,16 @@ def recode_rest(
         found = parts.best(left, math.floor((1 - _KEPT_PER_PASS) * count)) or parts.best(left, count - 1)
         if found is None:
             break
-        passes.append(found)
+        raised = tuple(level + more for level, more in zip(node, found.node, strict=True))
+        passes.append(replace(found, node=raised))
         left = np.setdiff1d(left, found.combinations, assume_unique=True)
     levels = _levels(passes, (len(base.rows), len(columns)))
     return LocalRecoding(levels, tuple(passes), entropy_of(columns, base, levels), parts.evaluated)
+
+
+def _from(column: CodedColumn, level: int) -> CodedColumn:
+    """The column with ``level`` as its lowest."""
+    return replace(column, maps=column.maps[level:], labels=column.labels[level:], covered=column.covered[level:])
 
 
 def _levels(passes: list[Pass], shape: tuple[int, int]) -> npt.NDArray[np.int16]:

@@ -179,14 +179,14 @@ class Lattice:
 
     def _column_entropy(self, i: int) -> tuple[float, ...]:
         column, base = self._columns[i], self._base
-        counts = np.bincount(base.codes[:, i], weights=base.rows, minlength=len(column.labels[0]))
+        counts = np.bincount(base.codes[:, i], weights=base.rows, minlength=len(column.maps[0]))
         per_value = column_entropy(column, base.codes[:, i], base.rows)
         return tuple(math.fsum((costs * counts).tolist()) for costs in per_value)
 
 
 def column_entropy(column: CodedColumn, codes: npt.NDArray[np.int32], rows: Ints) -> Floats:
     """−log2(count(v) / count(generalised v)) per level and base value; 0 for values that no row has."""
-    counts = np.bincount(codes, weights=rows, minlength=len(column.labels[0]))
+    counts = np.bincount(codes, weights=rows, minlength=len(column.maps[0]))
     seen = counts > 0
     costs = np.zeros((column.height, len(counts)))
     for level, mapped in enumerate(column.maps):

@@ -66,6 +66,7 @@ def test_what_is_released_holds_the_model_and_each_cell_is_true(
     if recoding == "rest":
         assert (found.node, found.metric_value) == (full.node, full.metric_value)
         assert found.suppressed <= full.suppressed
+        assert all(one["node"][name] >= level for one in found.passes for name, level in full.node.items())
         _check_those_that_stayed(rows, full, found)
 
 
