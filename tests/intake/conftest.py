@@ -171,7 +171,7 @@ class IntakeStand:
 
     def wait(self, batch: Batch, *, until: Callable[[Batch], bool] | None = None) -> Batch:
         done = until or (lambda b: b.state in ("sealed", "failed"))
-        end = time.monotonic() + 90
+        end = time.monotonic() + 240
         while not done(batch):
             assert time.monotonic() < end, batch.state
             time.sleep(0.1)
