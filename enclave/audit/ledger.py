@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import secrets
@@ -22,7 +21,7 @@ from enclave.audit.event import Event, event_to_json
 from enclave.audit.merkle import TILE_WIDTH, FullTile, Tree, leaf_hash
 from enclave.audit.recovery import Damage, Durable, Recovered, fingerprint, last_time, recent_ids, recover
 from enclave.audit.reserve import Reserve
-from enclave.audit.segments import MAX_RECORD_BYTES, SegmentWriter, frame, sync_dir
+from enclave.audit.segments import FULL, MAX_RECORD_BYTES, SegmentWriter, frame, sync_dir
 from enclave.audit.tiles import TileFolder, write_file
 from enclave.audit.vocabulary import class_of
 from enclave.core.canonical import canonical_bytes
@@ -32,8 +31,8 @@ from enclave.keys.box import Box
 from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 
+PLENTY_BYTES = 64 << 20  # more than a second's records: so often the room on the disk is looked at
 KNOWN_IDS = 200_000  # how far back a repeated id is recognised; a client repeats within seconds
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HEADROOM = 160  # bytes of a record beside its event: time, sequence number, writer
 
 
@@ -115,6 +114,7 @@ class Ledger:
         self._sign_every = sign_every
         self._reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
         self._last_time = last_time(folder)
+        self._look_at_room()
         self._start_empty()
 
     def _look_at_bodies(self, recovered: Recovered) -> dict[bytes, int]:
@@ -302,7 +302,7 @@ class Ledger:
             self._make_durable(records, b"".join(bodies), first)
         except OSError as error:
             self._log.error("ledger cannot write", error, errno=error.errno or 0, waiting=len(batch))
-            return error.errno in _FULL
+            return error.errno in FULL
         leaves = [leaf_hash(payload) for payload in payloads]
         with self._tree_guard:
             self._full_tiles.extend(self._tree.add_all(leaves))
@@ -344,9 +344,15 @@ class Ledger:
         return not self._reserve.whole
 
     def refill(self) -> bool:
-        """Takes the reserved space again; True when it is whole."""
+        """Takes the reserved space again; True when it is whole. Spare space is only for a disk with plenty of room."""
+        self._look_at_room()
         with self._guard:
             return self._leading or self._reserve.refill()
+
+    def _look_at_room(self) -> None:
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(self._folder)
+            self._writer.sparing = self._bodies.sparing = disk.f_bavail * disk.f_frsize < PLENTY_BYTES
 
     # --- checkpoints ---
 

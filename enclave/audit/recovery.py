@@ -25,6 +25,7 @@ from enclave.audit.segments import (
     read_segment,
     segment_files,
 )
+from enclave.audit.spare import cut_spare
 from enclave.audit.tiles import TileFolder, open_tiles_of, root_of, split_hashes
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.clock import format_time, parse_time
@@ -74,6 +75,7 @@ def recover(folder: Path, *, key: VerifierKey, verify: Verify) -> Recovered:
     proven, head = _proven_leaves(folder, key, verify)
     scan = _Scan(proven)
     for path in segment_files(folder / "segments"):
+        cut_spare(path)
         scan.segment(path)
     result = Recovered(scan.leaves, head, damage=scan.damage())
     _cut_tail(folder, scan, result)

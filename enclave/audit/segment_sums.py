@@ -19,6 +19,7 @@ from pathlib import Path
 from zlib import crc32
 
 from enclave.audit.segments import FILE_HEAD, MAGIC, MAX_RECORD_BYTES, RECORD_HEAD, segment_name
+from enclave.audit.spare import written_in
 
 WORTH_BYTES = 128 << 20  # below, another process would take longer to start than it saves
 _SHARE = 0.6  # of the bytes that the other process takes: this one has tiles and checkpoints to read
@@ -33,13 +34,13 @@ class SegmentSum:
     digest: str
 
 
-def sum_segment(path: Path, *, upto: int) -> SegmentSum | None:
-    """The sum of one segment; None when it is not whole, for whatever reason."""
+def sum_segment(path: Path, *, upto: int, newest: bool = False) -> SegmentSum | None:
+    """The sum of one segment; None when it is not whole, for whatever reason. The ``newest`` may have spare space."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
-    end, at = len(data), FILE_HEAD.size
+    end, at = written_in(data) if newest else len(data), FILE_HEAD.size
     magic, first = FILE_HEAD.unpack_from(data) if end > at else (b"", 0)
     if magic != MAGIC or path.name != segment_name(first):
         return None
@@ -80,7 +81,8 @@ def segment_sums(paths: Sequence[Path], *, upto: int) -> Iterator[Iterator[Segme
 def _sums(
     paths: Sequence[Path], given: int, upto: int, child: subprocess.Popen[bytes] | None
 ) -> Iterator[SegmentSum | None]:
-    own = [sum_segment(path, upto=upto) for path in paths[given:]]
+    # The other process never has the last one.
+    own = [sum_segment(path, upto=upto, newest=path == paths[-1]) for path in paths[given:]]
     for path in paths[:given]:
         line = child.stdout.readline() if child is not None and child.stdout is not None else b""
         # Who ended the other process, or whatever did, has only made this one do the work.

@@ -2,11 +2,14 @@
 
 ``segments/FIRST.seg`` begins with 16 bytes (``ENCLSEG1`` and its first sequence number); each record follows as
 length, CRC-32 and sequence number (big endian, 4 + 4 + 8 bytes) and that many bytes of canonical JSON. The CRC covers
-sequence number and payload; it finds accidents, the Merkle tree finds intent.
+sequence number and payload; it finds accidents, the Merkle tree finds intent. Behind the last record of the newest
+segment there may be space that is taken already (``spare``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -14,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclave.audit.spare import spare_at
 from enclave.core.errors import IntegrityError
 
 MAGIC = b"ENCLSEG1"
@@ -22,6 +26,7 @@ RECORD_HEAD = struct.Struct(">IIQ")
 _HEAD, _SEQ = struct.Struct(">II"), struct.Struct(">Q")
 MAX_RECORD_BYTES = 65_535  # what a tlog entry may hold (C2SP tlog-tiles)
 ROTATE_BYTES = 64 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WINDOW_BYTES = 4 << 20  # of a segment, per read
 
 
@@ -180,7 +185,9 @@ def first_seq_of(path: Path) -> int:
 class SegmentWriter:
     """Appends to the newest segment; after any error it starts again from the last durable byte.
 
-    Not thread-safe: the ledger's committing thread alone writes. ``OSError`` leaves it usable.
+    While it is open the segment has spare space behind its records; none is taken while ``sparing``, which is for the
+    owner to say and begins by itself on a full disk. Not thread-safe: the ledger's committing thread alone writes.
+    ``OSError`` leaves it usable.
     """
 
     def __init__(self, folder: Path, *, rotate_bytes: int = ROTATE_BYTES) -> None:
@@ -188,8 +195,9 @@ class SegmentWriter:
         self._rotate_bytes = rotate_bytes
         self._fd = -1
         self._path: Path | None = None
-        self._durable = self._waiting = 0
+        self._durable = self._waiting = self._size = 0
         self._asked = False
+        self.sparing = False
 
     def resume(self, path: Path, *, size_bytes: int) -> None:
         """Goes on in an existing segment whose first ``size_bytes`` are good."""
@@ -209,7 +217,10 @@ class SegmentWriter:
         """The first of three steps of ``write``; after an ``OSError`` in the first two ``close`` undoes them."""
         if self._fd < 0 or self._asked or self._durable >= self._rotate_bytes:
             self._open(first_seq)
-        _write_all(self._fd, data, self._durable)
+        if self._durable + len(data) > self._size:
+            self._lengthen(data)
+        else:
+            _write_all(self._fd, data, self._durable)
         self._waiting = len(data)
 
     def sync(self) -> None:
@@ -225,25 +236,48 @@ class SegmentWriter:
         self._asked = True
 
     def close(self) -> None:
-        """Closes the file; the next write opens it again and drops what was not durable."""
+        """Cuts the file to what is durable and closes it; the next write opens it again."""
         if self._fd >= 0:
+            with contextlib.suppress(OSError):  # then it is cut when it is opened again
+                os.ftruncate(self._fd, self._durable)
             os.close(self._fd)
             self._fd = -1
 
+    def _lengthen(self, data: bytes) -> None:
+        """Writes records and spare space behind them; on a full disk the records alone."""
+        end = self._durable + len(data)
+        spare = b"" if self.sparing else spare_at(end)
+        try:
+            _write_all(self._fd, data + spare, self._durable)
+            self._size = end + len(spare)
+        except OSError as error:
+            if error.errno not in FULL or not spare:
+                raise
+            self.sparing = True
+            os.ftruncate(self._fd, self._durable)
+            _write_all(self._fd, data, self._durable)
+            self._size = end
+
     def _open(self, first_seq: int) -> None:
         self.close()
+        if self._path is not None:
+            self._fd = self._cut(self._path)
         if self._path is None or self._asked or self._durable >= self._rotate_bytes:
+            self.close()
             self._create(first_seq)
             self._asked = False
-            return
-        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+
+    def _cut(self, path: Path) -> int:
+        """The open file, durably no longer than its records: what a failed write left got no receipt."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.ftruncate(fd, self._durable)  # what a failed write left is no record: nobody got a receipt for it
-            os.fdatasync(fd)
+            os.ftruncate(fd, self._durable)
+            os.fsync(fd)
         except OSError:
             os.close(fd)
             raise
-        self._fd = fd
+        self._size = self._durable
+        return fd
 
     def _create(self, first_seq: int) -> None:
         path = self._folder / segment_name(first_seq)
@@ -256,6 +290,7 @@ class SegmentWriter:
             os.close(fd)
             raise
         self._fd, self._path, self._durable = fd, path, FILE_HEAD.size
+        self._size = self._durable
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:

@@ -30,6 +30,7 @@ from enclave.audit.segments import (
     segment_files,
     segment_name,
 )
+from enclave.audit.spare import written_size
 from enclave.audit.tiles import Levels, TileFolder, levels_of, root_at, root_of, split_hashes
 from enclave.core.errors import IntegrityError, NotFoundError
 from enclave.keys.verify import verify_ed25519
@@ -188,8 +189,10 @@ class _Check:
 
     def _stored(self) -> list[Stored]:
         result: list[Stored] = []
-        for path in segment_files(self._folder / "segments"):
-            result.extend(_read_quickly(path) or _read_carefully(path))
+        paths = segment_files(self._folder / "segments")
+        for path in paths:
+            size = written_size(path) if path == paths[-1] else path.stat().st_size
+            result.extend(_read_quickly(path, size) or _read_carefully(path, size))
         return result
 
     def _other_checkpoints(self, against: Sequence[str]) -> list[_Signed]:
@@ -226,9 +229,10 @@ def _whole(sums: Iterable[SegmentSum | None], expected: bytes) -> bool:
     return wanted >= size
 
 
-def _read_quickly(path: Path) -> list[Stored] | None:
-    """All records of a segment that is whole; None when it is not."""
-    data = path.read_bytes()
+def _read_quickly(path: Path, size: int) -> list[Stored] | None:
+    """All records in the first ``size`` bytes of a segment when they are whole; None when they are not."""
+    with path.open("rb") as file:
+        data = file.read(size)
     if len(data) <= FILE_HEAD.size or data[:8] != MAGIC:
         return None
     result = []
@@ -246,11 +250,10 @@ def _read_quickly(path: Path) -> list[Stored] | None:
     return result if _named(path, data, result[0].seq) else None
 
 
-def _read_carefully(path: Path) -> list[Stored]:
+def _read_carefully(path: Path, size: int) -> list[Stored]:
     """What can be read of a damaged segment; bytes that are no record stand between with no leaf hash."""
-    size = path.stat().st_size
     result: list[Stored] = []
-    for item in read_segment(path):
+    for item in read_segment(path, size_bytes=size):
         if isinstance(item, BadBytes):
             result.append(Stored(-1, None, item.segment, item.offset, ends_file=item.offset + item.lost_bytes >= size))
         else:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from enclave.audit.lineage_page import summary_of
 from enclave.audit.lineage_rows import lineage
+from enclave.audit.spare import written_in
 from enclave.audit.verify import verify_log
 from enclave.broker.residual import count_survivors
 from enclave.cli import demo
@@ -231,7 +232,7 @@ def prove_ledger(home: Home) -> dict[str, bool]:
         shutil.copytree(home.state("audit"), copy)
         segment = min((copy / "segments").glob("*.seg"))
         data = bytearray(segment.read_bytes())
-        data[len(data) // 2] ^= 1
+        data[written_in(bytes(data)) // 2] ^= 1
         segment.write_bytes(data)
         return {"audit_verified": verified, "tamper_detected": not verify_log(copy).ok}
 

@@ -22,6 +22,7 @@ from enclave.audit.checkpoint import VerifierKey
 from enclave.audit.event import Event
 from enclave.audit.ledger import Ledger
 from enclave.audit.segments import Record, read_segment, segment_files
+from enclave.audit.spare import written_size
 from enclave.audit.verify import verify_log
 from enclave.core.errors import ConflictError, UnavailableError
 from enclave.keys.box import open_box
@@ -229,6 +230,7 @@ def test_a_really_full_disk_is_survived(auditd, tmp_path):
         from pathlib import Path
         from enclave.audit.client import AuditClient
         from enclave.audit.daemon import AuditDaemon
+        from enclave.audit.spare import written_size
         from enclave.core.errors import UnavailableError
         from enclave.runtime.home import Home
         from enclave.runtime.log import Log
@@ -237,7 +239,7 @@ def test_a_really_full_disk_is_survived(auditd, tmp_path):
         daemon.start()
         client = AuditClient(home.socket("auditd"))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        size = sum(p.stat().st_size for p in (home.state("audit") / "segments").iterdir())
+        size = sum(written_size(p) for p in (home.state("audit") / "segments").iterdir())
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 2000, resource.RLIM_INFINITY))
         refused = written = 0
         for number in range(20):
@@ -354,7 +356,7 @@ def test_a_record_whose_texts_a_crash_took_gets_no_receipt_and_is_told(opened):
     ledger = opened()
     kept, lost = event(kind="audit.query", detail={}), event(kind="audit.query", detail={})
     ledger.append(kept, bodies={"sql": "kept"})
-    there = sum(path.stat().st_size for path in segment_files(ledger._folder / "bodies"))
+    there = sum(written_size(path) for path in segment_files(ledger._folder / "bodies"))
     seq = ledger.append(lost, bodies={"sql": "lost"}).seq
     abandon(ledger)
     os.truncate(segment_files(ledger._folder / "bodies")[-1], there)  # the disk had not taken it when the power went

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from enclave.audit.segments import SegmentReader, SegmentWriter, frame, segment_files
+from enclave.audit.spare import written_in
 
 COUNT = 24_000
 
@@ -41,6 +42,7 @@ def test_after_rotate_the_next_write_begins_a_new_segment(tmp_path):
     writer = SegmentWriter(tmp_path)
     writer.write(frame(0, b"a"), first_seq=0)
     kept = segment_files(tmp_path)[0].read_bytes()
+    kept = kept[: written_in(kept)]
     writer.rotate()
     writer.write(frame(1, b"b"), first_seq=1)
     writer.write(frame(2, b"c"), first_seq=2)

@@ -24,6 +24,7 @@ from enclave.audit.segments import (
     segment_files,
     segment_name,
 )
+from enclave.audit.spare import written_in
 from enclave.audit.verify import verify_log
 from enclave.keys.box import open_box
 from enclave.keys.files import new_ed25519, new_symmetric
@@ -71,6 +72,18 @@ def _append(make: Callable[[list[Record]], bytes]) -> Spoil:
     return spoil
 
 
+def _within(make: Callable[[int], bytes]) -> Spoil:
+    """Into the spare space, right behind the last record."""
+
+    def spoil(data: bytearray, loose: list[Record]) -> int:
+        start = written_in(bytes(data))
+        new = make(len(data) - start)
+        data[start : start + len(new)] = new
+        return LOOSE
+
+    return spoil
+
+
 def _reorder(data: bytearray, loose: list[Record]) -> int:
     data[loose[2].offset :] = frame(loose[3].seq, loose[3].payload) + frame(loose[2].seq, loose[2].payload)
     return 2
@@ -97,6 +110,12 @@ def _kinds() -> Iterator[tuple[str, Spoil]]:
         yield f"garbage_{size}", _append(lambda _, size=size: chance.randbytes(size))
         yield f"ones_{size}", _append(lambda _, size=size: b"\xff" * size)
         yield f"zeros_{size}", _append(lambda _, size=size: bytes(size))
+    for size in (1, 16, 1000):
+        yield f"garbage_within_{size}", _within(lambda _, size=size: chance.randbytes(size))
+        yield f"zeros_within_{size}", _within(lambda _, size=size: bytes(size))
+    yield "all_spare_zeroed", _within(bytes)
+    yield "half_a_record_within", _within(lambda _: RECORD_HEAD.pack(500, 7, 10) + b"x" * 100)
+    yield "spare_cut_in_two", _within(lambda room: b"\0" * (room // 2))
     yield "last_twice", _append(lambda loose: frame(loose[-1].seq, loose[-1].payload))
     yield "first_again", _append(lambda loose: frame(loose[0].seq, loose[0].payload))
     yield "far_number", _append(lambda loose: frame(loose[-1].seq + 5, loose[-1].payload))
