@@ -57,6 +57,8 @@ def obey(tap: Tap, order: dict[str, Any]) -> None:
             tap.tell(str(text))
         case {"freeze": text}:
             tap.freeze(str(text))
+        case {"notebook": name}:
+            tap.name_notebook(str(name))
         case {"shown": answer}:
             tap.display_answer(answer)
     if "ack" in order:

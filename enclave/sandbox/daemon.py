@@ -178,6 +178,7 @@ class LauncherDaemon:
             launcher.StartKernel: lambda m, _: kernels.start(owner, m),
             launcher.PollKernel: lambda m, _: kernels.poll(owner, m.kernel),
             launcher.InterruptKernel: lambda m, _: _done(kernels.interrupt, owner, m.kernel, signal.SIGINT),
+            launcher.NameNotebook: lambda m, _: _done(kernels.name_notebook, owner, m.kernel, m.notebook),
             launcher.RestartKernel: lambda m, _: kernels.restart(owner, m.kernel),
             launcher.KillKernel: lambda m, _: _done(kernels.kill, owner, m.kernel),
             launcher.StopKernel: lambda m, _: _done(kernels.stop, owner, m.kernel, m.ticket),

@@ -59,6 +59,11 @@ class KernelPlan:
     packages: ChosenSet
 
 
+def notebook_of(path: str) -> str:
+    """``path`` when it is one of a notebook and not of a folder."""
+    return path if path.endswith(".ipynb") else ""
+
+
 def connection_info(prefix: str, *, key: str) -> dict[str, Any]:
     """Jupyter connection info over ipc; the sockets are ``prefix-1`` … ``prefix-5``."""
     return {

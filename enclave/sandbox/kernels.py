@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -117,6 +117,13 @@ class Kernels:
         sandbox = self._of(owner, kernel_id).sandbox
         if sandbox is not None:
             sandbox.signal_program(number)
+
+    def name_notebook(self, owner: Owner, kernel_id: str, notebook: str) -> None:
+        """Cells that begin from now on are recorded with this name, those of a later sandbox too; no right follows."""
+        kernel = self._of(owner, kernel_id)
+        with kernel.guard:
+            kernel.plan = replace(kernel.plan, notebook=stated_name(notebook))
+            kernel.tap.order_and_wait({"notebook": kernel.plan.notebook})
 
     def restart(self, owner: Owner, kernel_id: str) -> launcher.KernelReply:
         """A new sandbox behind the same tap; rights are decided anew and old leases end."""
@@ -326,7 +333,7 @@ class Kernels:
             id=kernel_id,
             owner=owner,
             path=message.path,
-            notebook=stated_name(message.notebook or _notebook_of(message.path)),
+            notebook=stated_name(message.notebook or kernel_process.notebook_of(message.path)),
             session=stated_name(message.session),
             folder=make_dir(self._places.run / "kernels" / short(kernel_id), mode=0o711),
             front=make_dir(owner.front / short(kernel_id), mode=0o711, owner=door),
@@ -477,11 +484,6 @@ class Kernels:
 
     def _now(self) -> str:
         return format_time(self._shop.clock.now())
-
-
-def _notebook_of(path: str) -> str:
-    """``path`` when it is one of a notebook and not of a folder."""
-    return path if path.endswith(".ipynb") else ""
 
 
 def _quietly(act: Callable[[], None], log: Log) -> None:

@@ -8,6 +8,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado.web import HTTPError
 
 from enclave.core.errors import EnclaveError
+from enclave.server.provisioner import EnclaveProvisioner
 
 _STATUS = {"denied": 403, "not_found": 404, "invalid": 400, "conflict": 409, "unavailable": 503}
 
@@ -22,6 +23,13 @@ class EnclaveKernelManager(AsyncMappingKernelManager):
         except EnclaveError as error:
             raise _answer(error) from None
         return kernel
+
+    async def name_notebook(self, kernel_id: str, session_name: str) -> None:
+        """What the records of a running kernel's cells call its notebook from now on."""
+        if kernel_id in self:
+            provisioner = self.get_kernel(kernel_id).provisioner
+            if isinstance(provisioner, EnclaveProvisioner):
+                await provisioner.name_notebook(session_name)
 
     async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's signature
         """A new sandbox behind the same endpoints."""

@@ -19,6 +19,7 @@ from enclave.wire.messages.launcher import (
     InterruptKernel,
     KernelReply,
     KillKernel,
+    NameNotebook,
     PollKernel,
     RestartKernel,
     StartKernel,
@@ -105,6 +106,11 @@ class EnclaveProvisioner(KernelProvisionerBase):
         if self.kernel is not None and not restart:
             await self._ask_quietly(StopKernel(kernel=self.kernel))
             self.kernel = None
+
+    async def name_notebook(self, session_name: str) -> None:
+        """Tells the launcher what the notebook is called now, as ``JPY_SESSION_NAME`` would say it."""
+        if self.has_process:
+            await self._ask_quietly(NameNotebook(kernel=str(self.kernel), notebook=notebook_name(session_name)))
 
     async def get_provisioner_info(self) -> dict[str, Any]:
         """What ``load_provisioner_info`` needs to find the kernel again."""

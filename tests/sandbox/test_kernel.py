@@ -232,6 +232,9 @@ def test_a_kernel_is_nobody_elses(stand: Any, notebook: Any) -> None:
     for message in (launcher.PollKernel, launcher.InterruptKernel, launcher.RestartKernel):
         with pytest.raises(NotFoundError):
             client.call(message(kernel=notebook.kernel))
+    with pytest.raises(NotFoundError):
+        client.call(launcher.NameNotebook(kernel=notebook.kernel, notebook="mine.ipynb"))
+    assert [one["reason"] for one in stand.ledger.events(kind="kernel.reach")] == ["kernel_of_another"] * 4
     client.call(launcher.StopKernel(kernel=notebook.kernel))
     assert notebook.run("print(1)")[1] == "1\n"
 

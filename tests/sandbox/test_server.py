@@ -21,7 +21,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from code_desk import everything
 
+from enclave.policy.model import Actor
+from enclave.wire.client import WireClient
 from enclave.wire.messages import launcher
+from enclave.wire.messages.audit import Query
 
 SCOPES = ["access:servers!server=rosa/"]
 pytestmark = pytest.mark.slow
@@ -158,6 +161,53 @@ def test_a_notebook_in_the_server_runs_in_a_tapped_kernel_of_its_person(stand: A
     assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
 
 
+@pytest.mark.row("S10.1")
+def test_a_notebook_that_is_renamed_is_recorded_by_its_new_name(stand: Any, hub: str) -> None:
+    """As JupyterLab does it: the file is renamed, then the session is told its path and its name."""
+    import websocket
+
+    _, gate = _start(stand, hub)
+    cells = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    assert _put(gate, "first.ipynb", cells)[0] in (200, 201)
+    wanted = {"path": "first.ipynb", "name": "first.ipynb", "type": "notebook", "kernel": {"name": "enclave-python"}}
+    status, text = _ask(gate, "POST", "", json.dumps(wanted), api="sessions")
+    assert status == 201, text
+    session = json.loads(text)
+    channel = websocket.create_connection(
+        f"ws://localhost/user/rosa/api/kernels/{session['kernel']['id']}/channels",
+        socket=_as_server(stand),
+        header=["Authorization: token " + "t" * 32],
+    )
+
+    def run(number: int) -> None:
+        header = {
+            "msg_id": f"{number}",
+            "msg_type": "execute_request",
+            "session": "s",
+            "username": "",
+            "version": "5.3",
+        }
+        request = {"header": header, "parent_header": {}, "metadata": {}, "channel": "shell"}
+        channel.send(json.dumps({**request, "content": {"code": f"{number}", "silent": False}}))
+        while True:
+            message = json.loads(channel.recv())
+            if message["msg_type"] == "execute_reply" and message["parent_header"]["msg_id"] == f"{number}":
+                return
+
+    run(1)
+    assert _ask(gate, "PATCH", "first.ipynb", json.dumps({"path": "renamed.ipynb"}))[0] == 200
+    assert _ask(gate, "PATCH", session["id"], json.dumps({"path": "renamed.ipynb"}), api="sessions")[0] == 200
+    run(2)
+    assert _ask(gate, "PATCH", session["id"], json.dumps({"name": "renamed.ipynb"}), api="sessions")[0] == 200
+    run(3)
+    channel.close()
+    stand.ledger.people["ada-token"] = Actor("ada", frozenset({"auditor"}))
+    asking = Query(token="ada-token", sql="SELECT notebook FROM cell_executions ORDER BY seq", limit=10)
+    with contextlib.closing(WireClient(stand.home.socket("auditd"), timeout_s=30)) as client:
+        assert list(client.call(asking).rows) == [["first.ipynb"], ["renamed.ipynb"], ["renamed.ipynb"]]
+    assert "renamed.ipynb" not in json.dumps(stand.ledger.records())
+
+
 def test_the_servers_token_stands_in_no_command_line(stand: Any, hub: str) -> None:
     _start(stand, hub)
     lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in stand.descendants()]
@@ -212,13 +262,13 @@ def test_code_run_as_the_server_finds_no_key_no_ledger_no_other_socket_and_no_ot
 MARK = "MARKER-of-a-notebook-5150"
 
 
-def _ask(gate: str, method: str, name: str, body: str | None = None) -> tuple[int, str]:
+def _ask(gate: str, method: str, name: str, body: str | None = None, *, api: str = "contents") -> tuple[int, str]:
     connection = http.client.HTTPConnection("localhost", timeout=20)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(20)
     connection.sock.connect(gate)
     headers = {"Content-Type": "application/json", "Authorization": "token " + "t" * 32}
-    connection.request(method, f"/user/rosa/api/contents/{name}", body, headers)
+    connection.request(method, f"/user/rosa/api/{api}/{name}".rstrip("/"), body, headers)
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 

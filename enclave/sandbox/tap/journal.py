@@ -51,6 +51,7 @@ class Journal:
 
     def __init__(self, settings: TapSettings, *, log: Log, clock: Clock | None = None) -> None:
         self._settings = settings
+        self.notebook = settings.notebook  # as the client states it; a rename changes it
         self._log = log
         self._clock = clock or SystemClock()
         self._audit = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=LEDGER_DEADLINE_S)
@@ -222,8 +223,8 @@ class Journal:
         detail, bodies = intent_detail(running, data), {"code": data.decode("utf-8")}
         if running.rule.kind == "cell.execute":
             detail["environment"] = self._settings.environment
-            if self._settings.notebook:  # words of a person, as the code is: not in the record itself
-                bodies["notebook"] = self._settings.notebook
+            if self.notebook:  # words of a person, as the code is: not in the record itself
+                bodies["notebook"] = self.notebook
         if running.rule.kind != "cell.input":
             detail |= self._leases.now().detail()
         return self._event(running.rule.kind, "intent", running.cell, detail), bodies

@@ -16,7 +16,7 @@ class TapSettings:
 
     ``left`` maps hour and day to ``[bytes, images, rows]`` that the person may still be shown in this project,
     ``granted`` is what of it this tap has already. ``environment`` names the kernel's package set; ``notebook`` is the
-    path of the notebook as the client stated it, empty when it did not.
+    path of the notebook as the client stated it first, empty when it did not.
     """
 
     kernel: str

@@ -145,6 +145,10 @@ class Tap:
         self._over = ""
         self._journal.kernel_started()
 
+    def name_notebook(self, name: str) -> None:
+        """Cells that begin from now on are recorded with this name of their notebook."""
+        self._journal.notebook = name
+
     def freeze(self, words: str) -> None:
         """The kernel is stopped and keeps what it has: nothing reaches it any more, and ``words`` say so."""
         self.tell(f"\n{words}\n")

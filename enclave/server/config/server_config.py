@@ -46,6 +46,7 @@ c.LabApp.user_settings_dir = str(Path("~/.jupyter/lab/user-settings").expanduser
 # ── kernels: one spec, started outside by the launcher ──
 c.ServerApp.kernel_spec_manager_class = "enclave.server.kernelspecs.EnclaveKernelSpecManager"
 c.ServerApp.kernel_manager_class = "enclave.server.kernels.EnclaveKernelManager"
+c.ServerApp.session_manager_class = "enclave.server.sessions.EnclaveSessionManager"
 c.MultiKernelManager.default_kernel_name = "enclave-python"
 c.MappingKernelManager.cull_idle_timeout = 0  # the launcher culls
 c.MappingKernelManager.buffer_offline_messages = True

@@ -202,6 +202,15 @@ class InterruptKernel:
     kernel: str
 
 
+@request("kernel.name_notebook", reply=Done)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameNotebook:
+    """The notebook of a kernel that runs is called otherwise from now on; ``notebook`` as in ``StartKernel``."""
+
+    kernel: str
+    notebook: str
+
+
 @request("kernel.restart", reply=KernelReply)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartKernel:
