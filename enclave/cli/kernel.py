@@ -63,9 +63,9 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
     """Runs all cells; ``output`` is written in any case. Raises ``CellFailedError``."""
     import nbformat
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+    from enclave.reports.cells import NamingClient, ids_in
     from enclave.server.kernelspecs import KERNEL_NAME, EnclaveKernelSpecManager
 
     os.environ |= {
@@ -75,7 +75,8 @@ def execute(notebook: Path, output: Path, *, socket: Path, project: str, timeout
     }
     document: Any = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=EnclaveKernelSpecManager())
-    client = NotebookClient(document, km=manager, kernel_name=KERNEL_NAME, timeout=timeout_s)
+    client = NamingClient(document, km=manager, kernel_name=KERNEL_NAME, timeout=timeout_s)
+    client.stated_ids = ids_in(notebook)
     try:
         client.execute(env={**os.environ, "JPY_SESSION_NAME": str(notebook)})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:

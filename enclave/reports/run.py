@@ -16,12 +16,39 @@ from typing import Any
 
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from enclave.core.errors import EnclaveError, UnavailableError
+from enclave.reports.cells import NamingClient, ids_in
 from enclave.reports.page import render_page
 
 KERNEL = "enclave-python"
+ENGINE = "enclave"
+
+
+class _Client(NamingClient, PapermillNotebookClient):  # type: ignore[misc]  # papermill is untyped
+    """papermill's, and each cell is named."""
+
+
+class ReportEngine(Engine):  # type: ignore[misc]  # papermill is untyped
+    """Runs the cells as papermill's own engine does."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+        """papermill's signature; ``options`` are those that ``_run_and_write`` gives it."""
+        client = _Client(
+            nb_man,
+            kernel_name=kernel_name,
+            timeout=options["execution_timeout"],
+            startup_timeout=options["start_timeout"],
+        )
+        client.stated_ids = ids_in(Path(options["input_path"]))
+        return client.execute()
+
+
+papermill_engines.register(ENGINE, ReportEngine)
 
 
 def run_notebook(task: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +72,7 @@ def _run_and_write(task: dict[str, Any]) -> int:
         Path(task["notebook"]),
         None,  # no copy on any disk
         parameters=task["parameters"],
+        engine_name=ENGINE,
         kernel_name=KERNEL,
         language="python",
         progress_bar=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -160,6 +161,11 @@ def test_the_validation_report_runs_in_the_sandbox_and_every_cell_is_in_the_ledg
     (finished,) = stand.ledger.events(kind="report.run", outcome="ok")
     assert len(cells) == finished["detail"]["cells"] > 5
     assert {event["actor"] for event in cells} == {"service:reports"}
+    begun = stand.ledger.events(kind="cell.execute", outcome="intent")
+    file = json.loads((Path(__file__).parents[2] / "notebooks/reports/dataset_validation.ipynb").read_text())
+    wanted = [cell["id"] for cell in file["cells"] if cell["cell_type"] == "code"]
+    wanted.insert(1, "injected-parameters")  # behind the cell with the tag
+    assert [event["detail"]["client_cell"] for event in begun] == wanted
     assert stand.ledger.events(kind="kernel.stop")
 
 

@@ -60,6 +60,8 @@ def test_the_command_line_runs_a_notebook_and_says_when_a_cell_fails(stand: Any,
     socket = stand.service_socket()
     execute(good, tmp_path / "good.out.ipynb", socket=socket, project="demo", timeout_s=30)
     assert "42" in (tmp_path / "good.out.ipynb").read_text()
+    (begun,) = stand.ledger.events(kind="cell.execute", outcome="intent")
+    assert begun["detail"]["client_cell"] == json.loads(good.read_text())["cells"][0]["id"]
     with pytest.raises(CellFailedError):
         execute(bad, tmp_path / "bad.out.ipynb", socket=socket, project="demo", timeout_s=30)
     assert "ZeroDivisionError" in (tmp_path / "bad.out.ipynb").read_text()
