@@ -51,7 +51,7 @@ from enclave.wire.messages.schema import to_json
 from enclave.wire.peer import Call, Handler, Reply
 
 MAX_OBJECTS = 100
-LEASABLE = frozenset({"table", "series"})  # ``review`` objects are for reviewers only
+LEASABLE = frozenset({"table", "series", "document"})  # ``review`` objects are for reviewers only
 PAGE_BYTES = 512 << 10
 
 
@@ -284,7 +284,7 @@ class Desk:
             if entry.kind in LEASABLE:
                 return entry
             fault = NotFoundError(
-                "object: wanted a table or a series, got one for reviewers", code="object_not_leasable"
+                "object: wanted a table, a series or a document, got one for reviewers", code="object_not_leasable"
             )
         detail = {"lease": lease.id}
         event = {"dataset": lease.name.dataset, "version": lease.name.version, "detail": detail}

@@ -19,7 +19,7 @@ from enclave.risk.config import Context, Model, Population, Qi, RiskConfig, Sens
 from enclave.risk.engine import anonymise, assess, series_risk
 from enclave.sealed.reader import OpenVersion
 
-IMAGING = "imaging"
+INDEXES = ("imaging", "documents")  # that intake makes of what it collected
 
 
 def replay(version: OpenVersion, certificate: Certificate) -> tuple[Compared, ...]:
@@ -130,13 +130,20 @@ def _counts(
     measured: pa.Table,
     subject: str | None,
 ) -> dict[str, Any]:
-    imaging = tables.get(IMAGING)
+    documents = [entry.header for entry in version.manifest.entries if entry.kind == "document"]
+    indexes = [tables[name] for name in INDEXES[: 2 if documents else 1] if name in tables]
+    studies = {study for table in indexes for study in table.column("study").to_pylist()}
+    forms = [header for header in documents if isinstance(header, dict)]
     stated = certificate.counts.get("table_rows", {}) if isinstance(certificate.counts, dict) else {}
     return {
         "rows": measured.num_rows,
         "subjects": measured.num_rows if subject is None else pc.count_distinct(measured.column(subject)).as_py(),
-        "studies": 0 if imaging is None else pc.count_distinct(imaging.column("study")).as_py(),
+        "studies": len(studies),
         "series": sum(entry.kind == "series" for entry in version.manifest.entries),
+        "documents": {
+            **{form: sum(header.get("form") == form for header in forms) for form in ("pdf", "report")},
+            "flagged": sum(header.get("flagged") is not False for header in forms),
+        },
         "table_rows": {name: tables[name].num_rows for name in stated if name in tables},
     }
 

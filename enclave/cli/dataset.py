@@ -122,17 +122,21 @@ def _verify(home: Home, name: VersionName) -> list[dict[str, str]]:
 
 
 def _plain_objects(directory: Path) -> list[PlainObject]:
+    from enclave.deid.check_texts import recorded_texts
+    from enclave.intake.documents import collect_documents
     from enclave.intake.series import collect_series
 
     if not directory.is_dir():
         raise InvalidError(f"{directory}: wanted a folder with dicom/ or tables/, got none")
     series = collect_series(directory / "dicom", without=frozenset())
+    flagged = recorded_texts(directory / "provenance.parquet") or None
+    documents = collect_documents(directory / "dicom", without=frozenset(), flagged=flagged, withheld=None)
     tables = [_table_object(path) for path in sorted((directory / "tables").glob("*")) if path.is_file()]
     for reason, count in series.left_out.items():
         words().print(f"[yellow]left out[/] {count} series: {reason}")
-    if not series.objects and not tables:
-        raise InvalidError(f"{directory}: wanted series in dicom/ or tables in tables/, got neither")
-    return [*series.objects, *tables]
+    if not (series.objects or documents.objects or tables):
+        raise InvalidError(f"{directory}: wanted series or documents in dicom/ or tables in tables/, got none")
+    return [*series.objects, *documents.objects, *tables]
 
 
 def _table_object(path: Path) -> PlainObject:

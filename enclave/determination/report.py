@@ -41,8 +41,8 @@ def report_html(signed: SignedCertificate, *, faces: str = "") -> str:
     ``faces``: where the heads are shown, before and after. The page itself, which is passed on, never holds a face.
     """
     certificate = parse_certificate(signed.text)
-    parts = (_head(signed, certificate), _figures(certificate), faces_html(certificate, at=faces))
-    body = "".join((*parts, _sections(certificate)))
+    parts = (_head(signed, certificate), _free_text(certificate), _figures(certificate))
+    body = "".join((*parts, faces_html(certificate, at=faces), _sections(certificate)))
     name = escape(str(certificate.name))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -89,6 +89,18 @@ def _head(signed: SignedCertificate, certificate: Certificate) -> str:
             ("Certificate", certificate.id),
             ("SHA-256 of the signed text", hashlib.sha256(signed.text).hexdigest()),
         ],
+    )
+
+
+def _free_text(certificate: Certificate) -> str:
+    """What no measure covers is said before the measures."""
+    counts = certificate.counts.get("documents") if isinstance(certificate.counts, dict) else None
+    flagged = counts.get("flagged") if isinstance(counts, dict) else None
+    if not isinstance(flagged, int) or flagged < 1:
+        return ""
+    return (
+        f'<p class="note">This version holds {flagged} documents with cleaned free text. Detectors are never complete, '
+        "and k does not measure words: each is flagged, and a sample of them waits for a person.</p>"
     )
 
 

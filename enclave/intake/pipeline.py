@@ -22,6 +22,7 @@ from enclave.audit.client import AuditClient
 from enclave.core.clock import Clock
 from enclave.core.errors import ConflictError, EnclaveError, IntegrityError, InvalidError, UnavailableError
 from enclave.deid.check import check_output
+from enclave.deid.check_texts import recorded_texts
 from enclave.deid.job import JobResult, JobSpec, run_job
 from enclave.deid.keyring import Keyring, open_keyring
 from enclave.deid.tables import CleanTable
@@ -29,12 +30,14 @@ from enclave.determination.account import ACCOUNT
 from enclave.determination.replay import MEASURED_BEFORE
 from enclave.intake.account import intake_account
 from enclave.intake.batches import BatchRegister
+from enclave.intake.documents import Documents, collect_documents
 from enclave.intake.drafting import DraftTerms, draft_text
 from enclave.intake.material import ReviewMaterial
-from enclave.intake.recipe import IntakeRecipe
+from enclave.intake.recipe import INDEXES, IntakeRecipe
 from enclave.intake.review import MAX_HEADS, frontal_of, sample_of, standing
 from enclave.intake.series import Collected, collect_series
 from enclave.intake.summary import evidence
+from enclave.intake.withheld import withheld_values
 from enclave.keys.files import new_symmetric
 from enclave.keys.uri import file_uri
 from enclave.keys.wrap import open_wrapper
@@ -111,8 +114,10 @@ class Pipeline:
         self.register.change(batch.id, state="sealing", progress=0.8)
         suppressed = _suppressed(job, recipe, measured)
         series = collect_series(work / "dicom", without=suppressed)
-        summary = evidence(batch, recipe, job, quality=quality, measured=measured, series=series, tables=tables)
-        objects = [*_table_objects(tables, series), *series.objects]
+        documents = _documents(job, recipe, measured, work=work, suppressed=suppressed)
+        collected = (series, documents)
+        summary = evidence(batch, recipe, job, quality=quality, measured=measured, collected=collected, tables=tables)
+        objects = [*_table_objects(tables, *collected), *series.objects, *documents.objects]
         objects += [_as_it_was_measured(job, recipe), _account(job, summary)]
         sealed = self._seal(batch, objects, summary)
         shutil.rmtree(work, ignore_errors=True)  # before anybody is told that it is sealed
@@ -313,10 +318,22 @@ def _lowered(clean: CleanTable, recipe: IntakeRecipe, measured: Anonymised, gone
     return CleanTable(clean.name, clean.table.filter(keep), clean.counts)
 
 
-def _table_objects(tables: list[CleanTable], series: Collected) -> list[PlainObject]:
+def _documents(
+    job: JobResult, recipe: IntakeRecipe, measured: Anonymised, *, work: Path, suppressed: frozenset[str]
+) -> Documents:
+    """The documents of the measured patients, without what the measured table no longer tells of each."""
+    spec = recipe.deid.tables[recipe.risk_table]
+    before = next(clean for clean in job.tables if clean.name == recipe.risk_table)
+    link = spec.of_role("link")[0]
+    withheld = withheld_values(before, measured, link=link, ages=spec.of_role("age"))
+    flagged = recorded_texts(work / "provenance.parquet")
+    return collect_documents(work / "dicom", without=suppressed, flagged=flagged, withheld=withheld)
+
+
+def _table_objects(tables: list[CleanTable], series: Collected, documents: Documents) -> list[PlainObject]:
     named = {clean.name: clean.table for clean in tables}
-    if series.index:
-        named["imaging"] = pa.Table.from_pylist(series.index)
+    indexes = dict(zip(INDEXES, (series.index, documents.index), strict=True))
+    named |= {name: pa.Table.from_pylist(rows) for name, rows in indexes.items() if rows}
     return [
         PlainObject(
             name=f"tables/{name}",

@@ -18,6 +18,9 @@ from enclave.intake.drafting import DeterminationSpec, DraftTerms, read_draft_te
 from enclave.risk.config import RiskConfig
 from enclave.risk.engine import load_config
 
+INDEXES = ("imaging", "documents")
+"""The tables that intake makes of what it collected; no table that is handed in has such a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class RiskSpec:
@@ -57,6 +60,10 @@ def read_intake_recipe(name: str, *, folder: str = "") -> IntakeRecipe:
             f"recipe {name}: wanted clean_pixel_data and clean_recognizable_features, got a recipe without; "
             "images that may show text or a face are not sealed",
             code="pixels_not_cleaned",
+        )
+    if taken := sorted(set(INDEXES) & set(deid.tables)):
+        raise InvalidError(
+            f"recipe {name}: wanted tables with names of their own, got {taken[0]}; intake makes that one"
         )
     if spec.table not in deid.tables or not deid.tables[spec.table].of_role("link"):
         raise InvalidError(f"recipe {name}: wanted [risk] table among [tables] with a link column, got another")

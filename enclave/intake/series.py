@@ -15,6 +15,7 @@ from pydicom.dataset import FileDataset
 from enclave.deid.dates import parse_da
 from enclave.deid.quiet import quiet_parsing
 from enclave.deid.stored_pixels import pixel_array
+from enclave.intake.documents import is_document
 from enclave.sealed.writer import PlainObject
 
 # Technique only: nothing about the patient, no date, no text that somebody typed.
@@ -54,9 +55,11 @@ def collect_series(folder: Path, *, without: frozenset[str]) -> Collected:
 
 def _add_series(path: Path, found: Collected) -> None:
     heads = [(file, pydicom.dcmread(file, stop_before_pixels=True)) for file in sorted(path.glob("*.dcm"))]
+    others = [head for _, head in heads if "Rows" not in head]
     heads = [(file, head) for file, head in heads if "Rows" in head]
     if not heads:
-        found.left_out["no_image"] += 1
+        if not all(map(is_document, others)):
+            found.left_out["no_image"] += 1
         return
     heads.sort(key=lambda pair: _place_of(pair[1]))
     first = heads[0][1]

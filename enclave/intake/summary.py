@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from enclave.deid.check_texts import SHOWN_AS
 from enclave.deid.job import JobResult
 from enclave.deid.profile import OPTIONS
 from enclave.deid.provenance import tool_versions
 from enclave.deid.tables import CleanTable
 from enclave.determination.profile import class_profile
+from enclave.intake.documents import Documents
 from enclave.intake.recipe import IntakeRecipe
-from enclave.intake.review import frontal_of, sample_of, standing
+from enclave.intake.review import frontal_of, item_of, sample_of, standing
 from enclave.intake.series import Collected
 from enclave.intake.software import software_sha256
 from enclave.risk.engine import Anonymised, series_risk
@@ -33,14 +35,15 @@ def evidence(
     *,
     quality: dict[str, Any],
     measured: Anonymised,
-    series: Collected,
+    collected: tuple[Collected, Documents],
     tables: list[CleanTable],
 ) -> dict[str, Any]:
     """Sections ``counts, deidentification, results, quality, methods, column_roles``, and which batch and recipe."""
+    documents = collected[1]
     return {
         "batch": batch.id,
         "recipe": recipe.name,
-        "counts": _counts(job, recipe, measured=measured, series=series, tables=tables),
+        "counts": _counts(job, recipe, measured=measured, collected=collected, tables=tables),
         "deidentification": _deidentification(job.report, recipe),
         "results": _results(recipe, measured, job, series=series),
         "quality": {
@@ -48,9 +51,11 @@ def evidence(
             "residual_hits": quality["residual_hits"],
             "canaries": job.report["canaries"],
             "faces": _heads(job, quality["review_sample"]),
+            "documents": _texts_to_read(documents, quality["review_sample"]),
             "review": {
                 **standing(sample_of(quality["review_sample"])),
-                "required": recipe.deid.review == "required",
+                # No expert signs for free text of which nobody has read a part.
+                "required": recipe.deid.review == "required" or documents.counts()["flagged"] > 0,
             },
         },
         "methods": _methods(recipe, job),
@@ -64,6 +69,16 @@ def _heads(job: JobResult, sample: list[str]) -> dict[str, Any]:
     return {
         "measured": len(job.faces),
         "shown": [{"series": folder.rpartition("/")[2], **head.numbers} for folder, head in shown],
+    }
+
+
+def _texts_to_read(documents: Documents, sample: list[str]) -> dict[str, Any]:
+    """What is known of the free text that is sealed: how many texts wait for a person, how many of these are shown."""
+    shown = {item_of(path) for path in sample}
+    return {
+        "flagged": documents.counts()["flagged"],
+        "in_sample": sum(f"{row['document']}/{SHOWN_AS}" in shown for row in documents.index),
+        "measured": "no: their words are not part of k; values that the measured table no longer tells were taken out",
     }
 
 
@@ -89,20 +104,28 @@ def _methods(recipe: IntakeRecipe, job: JobResult) -> dict[str, Any]:
 
 
 def _counts(
-    job: JobResult, recipe: IntakeRecipe, *, measured: Anonymised, series: Collected, tables: list[CleanTable]
+    job: JobResult,
+    recipe: IntakeRecipe,
+    *,
+    measured: Anonymised,
+    collected: tuple[Collected, Documents],
+    tables: list[CleanTable],
 ) -> dict[str, Any]:
+    series, documents = collected
     link = recipe.deid.tables[recipe.risk_table].of_role("link")[0]
     return {
         "patients": len(job.patients),
         "rows": measured.table.num_rows,
         "subjects": pc.count_distinct(measured.table.column(link)).as_py(),
-        "studies": len({row["study"] for row in series.index}),
+        "studies": len({row["study"] for row in (*series.index, *documents.index)}),
         "files_in": job.report["files_in"],
         "files_out": job.report["files_out"],
         "quarantined": job.report["quarantined"],
         "quarantine_reasons": job.report["reasons"],
         "series": len(series.objects),
         "series_left_out": dict(series.left_out),
+        "documents": documents.counts(),
+        "documents_left_out": dict(documents.left_out),
         "table_rows": {clean.name: clean.table.num_rows for clean in tables},
     }
 

@@ -16,8 +16,13 @@ from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import IntegrityError, InvalidError
 from enclave.core.ids import VersionName
 
-Kind = Literal["table", "series", "review"]
-FOLDER_OF_KIND: dict[str, str] = {"table": "tables", "series": "series", "review": "review"}
+Kind = Literal["table", "series", "document", "review"]
+FOLDER_OF_KIND: dict[str, str] = {
+    "table": "tables",
+    "series": "series",
+    "document": "documents",
+    "review": "review",
+}
 _OBJECT = re.compile(r"([a-z]+)/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"name", "kind", "size_bytes", "sha256", "header"}
@@ -93,9 +98,9 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def check_object_name(name: str, *, kind: str) -> None:
-    """Raises ``InvalidError`` unless ``name`` is ``tables/…``, ``series/…`` or ``review/…`` as its kind demands."""
+    """Raises ``InvalidError`` unless ``name`` is in the folder of its kind, such as ``tables/…`` or ``documents/…``."""
     if kind not in get_args(Kind):
-        raise InvalidError("object kind: wanted table, series or review, got another word")
+        raise InvalidError("object kind: wanted table, series, document or review, got another word")
     found = _OBJECT.fullmatch(name)
     if found is None or found.group(1) != FOLDER_OF_KIND[kind] or ".." in name:
         raise InvalidError(

@@ -5,6 +5,7 @@ Needs only the public half of the key-encryption key: whoever seals cannot open 
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import math
@@ -51,8 +52,8 @@ class PlainObject:
     """One object to seal.
 
     ``kind`` ``table``: the bytes of an Arrow IPC file, uncompressed. ``series``: an array's bytes in C order, with
-    ``dtype`` and ``shape`` in ``header``. ``review``: anything that only reviewers get to see. ``chunks`` as a
-    function is called once and may be slow: nothing but one chunk is held in memory.
+    ``dtype`` and ``shape`` in ``header``. ``document``: text in UTF-8. ``review``: anything that only reviewers get to
+    see. ``chunks`` as a function is called once and may be slow: nothing but one chunk is held in memory.
     """
 
     name: str
@@ -142,6 +143,7 @@ class _Tally:
         self._hash = hashlib.sha256()
         self._size = 0
         self._head = b""
+        self._text = codecs.getincrementaldecoder("utf-8")() if item.kind == "document" else None
 
     def chunks(self) -> Iterator[bytes]:
         source = self._item.chunks
@@ -150,7 +152,9 @@ class _Tally:
             if len(self._head) < len(ARROW_MAGIC):
                 self._head += bytes(chunk[: len(ARROW_MAGIC)])
             self._size += len(chunk)
+            self._check_text(chunk)
             yield chunk
+        self._check_text(b"", final=True)
         self._check()
 
     def entry(self) -> ObjectEntry:
@@ -158,6 +162,13 @@ class _Tally:
         return ObjectEntry(
             name=item.name, kind=item.kind, size_bytes=self._size, sha256=self._hash.hexdigest(), header=item.header
         )
+
+    def _check_text(self, chunk: bytes, *, final: bool = False) -> None:
+        try:
+            if self._text is not None:
+                self._text.decode(chunk, final)
+        except UnicodeDecodeError:
+            raise InvalidError("document object: wanted text in UTF-8, got other bytes") from None
 
     def _check(self) -> None:
         if self._item.kind == "table" and not self._head.startswith(ARROW_MAGIC):

@@ -3,9 +3,10 @@
 import enclave_kernel as enclave
 
 enclave.datasets()                          # what this project may open
-ds = enclave.open("demo-ct")                # tables and image series
+ds = enclave.open("demo-ct")                # tables, image series, documents
 patients = ds.table("patients")             # a pandas DataFrame
 volume = ds.array(ds.series[0])             # a read-only NumPy array, without a copy
+text = ds.document(ds.documents[0])         # cleaned free text of a report
 enclave.save("features", array)             # kept sealed for the project; enclave.load("features")
 enclave.submit("figure.png", title="…", purpose="…", description="…")
 enclave.egress_status()

@@ -16,6 +16,7 @@ from enclave_kernel.listing import DatasetVersion, Listing, Object, count_words
 
 BATCH = 100  # descriptors in one message
 _lease = Connection("lease")
+_WORDS = {"table": ("tables", "ds.table"), "series": ("series", "ds.array"), "document": ("documents", "ds.document")}
 
 
 def datasets() -> Listing[DatasetVersion]:
@@ -43,7 +44,7 @@ def open_dataset(name: str, version: int | None = None) -> Dataset:
 
 
 class Dataset:
-    """One open dataset version. ``tables`` and ``series`` list it, ``table`` and ``array`` get it."""
+    """One open dataset version: ``tables``, ``series``, ``documents`` list, ``table``, ``array``, ``document`` get."""
 
     def __init__(self, reply: dict[str, Any], objects: list[Object]) -> None:
         self.name: str = reply["dataset"]
@@ -61,6 +62,11 @@ class Dataset:
     def series(self) -> Listing[Object]:
         """The image series, with modality and shape."""
         return self._of("series", "series")
+
+    @property
+    def documents(self) -> Listing[Object]:
+        """The documents: cleaned free text, which may hold what no detector knew."""
+        return self._of("document", "documents")
 
     def table(self, name: str | Object) -> Any:
         """A table as a pandas DataFrame: ``ds.table("patients")``."""
@@ -86,6 +92,10 @@ class Dataset:
         memories = self._memories(objects)
         return [read_only_array(memory, item.header) for memory, item in zip(memories, objects, strict=True)]
 
+    def document(self, name: str | Object) -> str:
+        """The text of a document: ``ds.document(ds.documents[0])``."""
+        return str(self.memory(self._named(name, "document")), "utf-8")
+
     def show(self, name: str | Object, *, index: int | None = None) -> Any:
         """One slice of a series as a picture (the middle one, or ``index``)."""
         from enclave_kernel_views.plots import slice_figure
@@ -105,6 +115,7 @@ class Dataset:
         lines.append(
             f"  series: {len(series)}" + (f" ({count_words(series)})   → ds.array(ds.series[0])" if series else "")
         )
+        lines += [f"  documents: {len(self.documents)}   → ds.document(ds.documents[0])"] if self.documents else []
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -117,10 +128,9 @@ class Dataset:
         return Listing(found, title=f"{self.name}@{self.version}, {word}")
 
     def _named(self, name: str | Object, kind: str) -> Object:
-        item: Object = name if isinstance(name, Object) else (self.tables if kind == "table" else self.series)[name]
+        item: Object = name if isinstance(name, Object) else self._of(kind, _WORDS[kind][0])[name]
         if item.kind != kind:
-            other = "ds.array" if item.kind == "series" else "ds.table"
-            raise EnclaveError(f"{item.name} is a {item.kind}; use {other}")
+            raise EnclaveError(f"{item.name} is a {item.kind}; use {_WORDS[item.kind][1]}")
         return item
 
     def _memories(self, objects: Sequence[Object]) -> list[mmap.mmap | bytes]:

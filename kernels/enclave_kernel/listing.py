@@ -30,7 +30,7 @@ T = TypeVar("T", bound=Listed)
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object of a dataset version: a ``table`` or a ``series`` (an image volume as an array)."""
+    """One object of a dataset version: a ``table``, a ``series`` (a volume as an array) or a ``document`` (text)."""
 
     columns: ClassVar[tuple[str, ...]] = ("name", "modality", "body part", "shape", "dtype", "size")
     name: str
@@ -138,7 +138,7 @@ class Listing(Sequence[T], Generic[T]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             for item in self._items:
-                if item.name in (key, f"tables/{key}", f"series/{key}"):
+                if item.name in (key, f"tables/{key}", f"series/{key}", f"documents/{key}"):
                     return item
             raise EnclaveError(f"{self.title}: there is no {key!r} here; .names lists them", family="not_found")
         found = self._items[key]

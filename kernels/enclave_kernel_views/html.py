@@ -26,4 +26,5 @@ def listing_html(listing: Any) -> str:
 def dataset_html(dataset: Any) -> str:
     """Name, version and until when; then what is in it."""
     head = f"<p><b>{escape(dataset.name)}@{dataset.version}</b>, open until {escape(dataset.expires[:10])}</p>"
-    return head + listing_html(dataset.tables) + listing_html(dataset.series)
+    listings = [dataset.tables, dataset.series, *([dataset.documents] if dataset.documents else [])]
+    return head + "".join(map(listing_html, listings))

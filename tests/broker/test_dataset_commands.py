@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dicom_objects import encoded
+from document_cohort import report
 from typer.testing import CliRunner
 
 from enclave.cli.dataset import app
@@ -65,6 +67,14 @@ def test_a_folder_is_sealed_as_a_candidate_that_opens_for_nobody_yet(broker: Sta
     kernel = broker.kernel()
     assert kernel.refused(lambda: kernel.open("other-ct")).code == "not_released"
     assert [event["outcome"] for event in broker.events(kind="dataset.seal")] == ["intent", "ok"]
+
+
+def test_a_cleaned_document_is_sealed_as_text(broker: Stand, folder: Path) -> None:
+    cleaned = folder / "dicom" / "p1" / "1.2.3" / "1.2.3.4"
+    cleaned.mkdir(parents=True)
+    (cleaned / "5.dcm").write_bytes(encoded(report({"name": "A, B", "patient_id": "1", "age": "60"}, 5)))
+    assert run(broker, "seal", str(folder), "--name", "letters")[1]["objects"] == 2
+    assert run(broker, "verify", "letters@1")[0] == 0
 
 
 def test_nothing_is_sealed_without_a_ledger_or_from_what_is_no_data(

@@ -166,6 +166,10 @@ BAD_OBJECTS = {
     "a negative side": PlainObject(
         name="series/a", kind="series", header={"dtype": "int8", "shape": [-1, -2]}, chunks=b"12"
     ),
+    "a document that is no text": PlainObject(name="documents/x", kind="document", header={}, chunks=b"a\xff"),
+    "a document that ends within a letter": PlainObject(
+        name="documents/x", kind="document", header={}, chunks=lambda: iter((b"a", b"\xc3"))
+    ),
     "a name outside": PlainObject(
         name="series/../../x", kind="series", header={"dtype": "int8", "shape": [0]}, chunks=b""
     ),

@@ -180,7 +180,7 @@ class ListDatasets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """One object of a version: ``kind`` is ``table`` or ``series``; ``header`` is its JSON description."""
+    """One object of a version: ``kind`` is ``table``, ``series`` or ``document``; ``header`` describes it in JSON."""
 
     name: str
     kind: str
