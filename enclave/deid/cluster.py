@@ -15,7 +15,7 @@ from typing import Any
 
 from enclave.core.errors import InvalidError, UnavailableError
 from enclave.deid.inputs import Entry
-from enclave.deid.pools import HarvestPart, Task, batches, harvest_chunk, lost_worker
+from enclave.deid.pools import FirstPass, HarvestPart, Task, batches, harvest_chunk, lost_worker
 from enclave.deid.quiet import rare_collection
 from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome, Plan, Worker
@@ -56,12 +56,10 @@ class Cluster:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], how: FirstPass) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
         absolute = ([Entry(entry.index, entry.path.absolute()) for entry in chunk] for chunk in chunks)
-        yield from self._each(
-            lambda chunk: self._client.submit(_harvest_there, chunk, key, retained, pure=False), absolute
-        )
+        yield from self._each(lambda chunk: self._client.submit(_harvest_there, chunk, how, pure=False), absolute)
 
     def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
@@ -114,9 +112,9 @@ def _same(plan: Plan) -> Plan:
     return plan
 
 
-def _harvest_there(chunk: list[Entry], key: bytes, retained: frozenset[int]) -> HarvestPart:
+def _harvest_there(chunk: list[Entry], how: FirstPass) -> HarvestPart:
     with _here, rare_collection():
-        return harvest_chunk(chunk, key=key, retained=retained)
+        return harvest_chunk(chunk, how)
 
 
 def _look_there(task: Task, plan: Plan) -> Layout | None:

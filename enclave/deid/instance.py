@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
 from enclave.deid.codes import CODE_TAGS, clean_code, known_meanings
-from enclave.deid.compounds import is_compound, may_be_dated
 from enclave.deid.decoding import items_of
 from enclave.deid.encoding import Form, encode_items
 from enclave.deid.harvest import Cohort
@@ -31,12 +30,12 @@ from enclave.deid.sweep import Sweeper
 from enclave.deid.table import (
     PrivateElement,
     coded_terms,
-    defined_terms,
     stems,
     table_rows,
     technical_words,
     vocabulary,
 )
+from enclave.deid.terms import SHORT_TERM, Terms
 from enclave.deid.tree import BROKEN, Field, Node, numbers, texts
 from enclave.deid.uids import STANDARD_ROOT, may_be_uid
 from enclave.deid.values import as_utf_8, empty, joined
@@ -69,7 +68,6 @@ REVIEW = "review"  # a redaction's reason: running text by detectors, a human mu
 _CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
 _IMAGE_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})  # makers have short codes of their own there
 _INITIALS = 3
-_SHORT_TERM = 4  # letters; a name as short as that is found by the sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +86,14 @@ class Tools:
 
 
 def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
-    """The tools of a job."""
+    """The tools of a job; raises as ``settle``."""
+    return tools_of(settle(recipe), keyring=keyring, cohort=cohort)
+
+
+def tools_of(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
+    """As ``make_tools``, of a recipe that is settled."""
     profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
     known_meanings()
-    recipe = settle(recipe)
     if "clean_pixel_data" in profile.options:
         check_models(model_folder())
     return Tools(
@@ -135,7 +137,8 @@ class InstanceCleaner:
         self._sweeper = Sweeper(subject, vocabulary=tools.vocabulary)
         own = frozenset(part for name in subject.names for part in own_parts(name))
         denied = Either(tools.cohort.denied, own)
-        self._denied_terms = Either(tools.cohort.denied, own - coded_terms())
+        denied_terms = Either(tools.cohort.denied, own - coded_terms())
+        self._terms = Terms(evident=tools.cohort.evident_values, denied=denied_terms)
         self._strict = Words(tools.vocabulary, denied=denied, stems=stems())
         self._descriptive = dataclasses.replace(self._strict, evident=tools.cohort.evident_words)
         self._long = LongText(subject, cohort=tools.cohort, vocabulary=tools.vocabulary) if tools.detectors else None
@@ -396,35 +399,16 @@ class InstanceCleaner:
             return cleaned and (vr, _fitting(texts(cleaned, node=node)))
         if vr != "CS":
             return field
-        if tag not in _NOT_SWEPT and any(self._is_denied(text) for text in found):
+        letters = SHORT_TERM if tag >> 16 & 1 or tag >> 16 in _IMAGE_GROUPS else _INITIALS - 1
+        judged = [self._terms.judged(text, letters=letters) for text in found]
+        if tag not in _NOT_SWEPT and any(denied for denied, _ in judged):
             return self._drop(tag, why="identity of the cohort")
-        letters = _SHORT_TERM if tag >> 16 & 1 or tag >> 16 in _IMAGE_GROUPS else _INITIALS - 1
-        terms = [self._is_term(text, letters=letters) for text in found]
+        terms = [term for _, term in judged]
         if all(terms):
             return field
         self._trace.redactions.append((f"{tag:08x}", "unknown term"))
         kept = [text if term else "REMOVED" for text, term in zip(found, terms, strict=True)]
         return vr, joined(kept) if len(kept) > 1 else b""
-
-    def _is_term(self, text: str, *, letters: int) -> bool:
-        """Whether a coded string is made of defined terms and codes of few letters, or shared by many patients."""
-        folded = fold(text)
-        if folded in self._tools.cohort.evident_values:
-            return True
-        words = folded.split()
-        if may_be_dated(words) and not folded.startswith("iso "):
-            return False
-        return all(
-            len(word) <= (letters if word.isalpha() else _SHORT_TERM)
-            or word in defined_terms()
-            or is_compound(word, stems())
-            for word in words
-        )
-
-    def _is_denied(self, text: str) -> bool:
-        denied = self._denied_terms
-        folded = fold(text)
-        return folded in denied or any(word in denied for word in folded.split())
 
     # ── the sweep ───────────────────────────────────────────────────────────
 

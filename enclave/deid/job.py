@@ -21,14 +21,14 @@ from enclave.deid.commit import STAGING, Committer, clear_staging
 from enclave.deid.faces.order import FaceOrder, account
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
-from enclave.deid.instance import Tools, make_tools
+from enclave.deid.instance import Tools, tools_of
 from enclave.deid.journal import Journal, job_digest
 from enclave.deid.keyring import Keyring
 from enclave.deid.long_text import settle
 from enclave.deid.pixel_form import Array
-from enclave.deid.pools import Here, Pool, Processes, Task
+from enclave.deid.pools import FirstPass, Here, Pool, Processes, Task
 from enclave.deid.private import PrivateElements, private_key
-from enclave.deid.profile import Profile
+from enclave.deid.profile import PIXEL_OPTIONS, Profile
 from enclave.deid.provenance import write_provenance
 from enclave.deid.quarantine import write_quarantine
 from enclave.deid.quiet import quiet_parsing, rare_collection
@@ -135,7 +135,7 @@ class _Job:
             count, folder = self._recipe.canaries.count, staging / "canaries"
             planted = canaries.plant(count, folder=folder, keyring=self._spec.keyring)
             cohort = self._harvest(entries, raw, planted=planted, pool=pool)
-            tools = make_tools(self._recipe, keyring=self._spec.keyring, cohort=cohort)
+            tools = tools_of(self._recipe, keyring=self._spec.keyring, cohort=cohort)
             self._begin(journal, raw)
             self._outcomes += [_refused(entry, "table_without_roles") for entry in unknown]
             files = [entry for entry in entries if not entry.is_table]
@@ -222,7 +222,9 @@ class _Job:
             files = [entry for entry in entries if not entry.is_table]
             chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
             done = 0
-            for part, seen, refused in pool.harvest(chunks, key=self._private.key, retained=retained):
+            images = not set(PIXEL_OPTIONS).isdisjoint(self._profile.options)
+            how = FirstPass(key=self._private.key, retained=retained, images=images)
+            for part, seen, refused in pool.harvest(chunks, how):
                 harvest.merge(part)
                 self._seen.update(seen)
                 self._outcomes += refused

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -39,11 +40,23 @@ _LOOKS = 8  # images of a task that only looks for text
 _AHEAD = 1  # tasks that wait per process: enough that none is idle, few enough to be done again after a kill
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstPass:
+    """How files are harvested: ``key`` is that of ``PrivateElements``, ``retained`` of ``Harvest``.
+
+    ``images``: whether what decides about pixels is noted, too; nobody asks for it where they are not cleaned.
+    """
+
+    key: bytes = field(repr=False)
+    retained: frozenset[int]
+    images: bool
+
+
 class Pool(Protocol):
     """Runs both passes. Results come in any order; a result that was given is never given again."""
 
-    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
-        """The first pass over chunks of files; ``key`` is that of ``PrivateElements``, ``retained`` of ``Harvest``."""
+    def harvest(self, chunks: Iterable[list[Entry]], how: FirstPass) -> Iterator[HarvestPart]:
+        """The first pass over chunks of files."""
 
     def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show; None for each that cannot be looked at."""
@@ -55,9 +68,9 @@ class Pool(Protocol):
 class Here:
     """This process alone."""
 
-    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], how: FirstPass) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
-        yield from (harvest_chunk(chunk, key=key, retained=retained) for chunk in chunks)
+        yield from (harvest_chunk(chunk, how) for chunk in chunks)
 
     def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
@@ -89,13 +102,13 @@ class Processes:
         else:
             threading.Thread(target=self._wake, daemon=True).start()
 
-    def harvest(self, chunks: Iterable[list[Entry]], *, key: bytes, retained: frozenset[int]) -> Iterator[HarvestPart]:
+    def harvest(self, chunks: Iterable[list[Entry]], how: FirstPass) -> Iterator[HarvestPart]:
         """The first pass over chunks of files."""
         waiting = iter(chunks)
         while not self._awake.is_set() and (first := list(itertools.islice(waiting, 1))):
-            yield harvest_chunk(first[0], key=key, retained=retained)
+            yield harvest_chunk(first[0], how)
         with self._executor(None) as executor:
-            yield from self._windowed(executor, functools.partial(harvest_chunk, key=key, retained=retained), waiting)
+            yield from self._windowed(executor, functools.partial(harvest_chunk, how=how), waiting)
 
     def look(self, tasks: list[Task], plan: Plan) -> Iterator[Layout | None]:
         """What text images show."""
@@ -174,14 +187,14 @@ def lost_worker() -> UnavailableError:
     )
 
 
-def harvest_chunk(chunk: list[Entry], *, key: bytes, retained: frozenset[int]) -> HarvestPart:
+def harvest_chunk(chunk: list[Entry], how: FirstPass) -> HarvestPart:
     """The first pass over some files."""
-    part = Harvest(vocabulary(), private=PrivateElements(key), retained=retained)
+    part = Harvest(vocabulary(), private=PrivateElements(how.key), retained=how.retained)
     seen: dict[int, Seen] = {}
     refused: list[Outcome] = []
     for entry in chunk:
         try:
-            seen[entry.index] = harvest_file(part, entry.path)
+            seen[entry.index] = harvest_file(part, entry.path, images=how.images)
         except Quarantined as verdict:
             refused.append(
                 Outcome(index=entry.index, reason=verdict.reason, input_sha256=sha256_of(entry.path)),

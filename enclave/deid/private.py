@@ -123,11 +123,11 @@ class PrivateElements:
         without = self._without.within(())
         for key in node.items():
             tag, value = key
-            private = tag >> 16 & 1 and tag & 0xFFFF >= 0x1000
             if value[0] != "SQ":
-                if private:
+                if tag & 0x10000 and tag & 0xFFFF >= 0x1000:
                     yield node, tag, value
                 continue
+            private = tag & 0x10000 and tag & 0xFFFF >= 0x1000
             recurring = isinstance(value[1], KNOWN_BY_BYTES)
             if recurring and not private and key in without:
                 continue

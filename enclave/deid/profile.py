@@ -64,6 +64,7 @@ _PRECEDENCE = (
     "retain_institution_identity",
 )
 _REMOVED_BINARY = "binary content that the table does not list"
+_MAX_KNOWN = 20_000  # rules: more than the standard has attributes
 _MAY_LACK = frozenset({0x00080103})  # a scheme without its version is the scheme as it is today
 
 
@@ -99,6 +100,7 @@ class Profile:
         self.options = check_options(options)
         self.minimum = minimum
         self._rows: dict[str, Row] = {row.tag: row for row in rows}
+        self._known: dict[tuple[int, str, str], Rule] = {}
 
     @functools.cached_property
     def retained(self) -> frozenset[int]:
@@ -126,8 +128,17 @@ class Profile:
         the top level, where the minimum decides about it and all that is in it.
         """
         if not top or self.minimum is None or iod_type in MANDATORY or is_needed(tag, self.minimum):
-            return self._rule(tag, vr=vr, iod_type=iod_type)
+            return self._known_rule(tag, vr, iod_type)
         return Rule(Action.ZERO if iod_type in ("2", "2C") else Action.REMOVE, NOT_NEEDED, listed=True)
+
+    def _known_rule(self, tag: int, vr: str, iod_type: str) -> Rule:
+        """The same at all places of all objects: an attribute has many of them and few types."""
+        rule = self._known.get((tag, vr, iod_type))
+        if rule is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            rule = self._known[tag, vr, iod_type] = self._rule(tag, vr=vr, iod_type=iod_type)
+        return rule
 
     def _rule(self, tag: int, *, vr: str, iod_type: str) -> Rule:
         rule = self.listed(tag, iod_type=iod_type) or self.unlisted(vr)

@@ -38,9 +38,12 @@ class Recurring(Generic[T]):
     def add(self, known: dict[Key, T], key: Key, result: T) -> None:
         """Remembers ``result`` in the context whose ``known`` this is, unless the value is large."""
         value = key[1][1]
-        size = len(value.data) if isinstance(value, Items) else len(value)
+        size = len(value) if value.__class__ is bytes else len(value.data)
         if size <= _MAX_VALUE_BYTES:
-            self._take(size + _ENTRY_BYTES)
+            self._bytes += size + _ENTRY_BYTES
+            if self._bytes > self._max_bytes:
+                self.clear()
+                self._bytes = size + _ENTRY_BYTES
             known[key] = result
 
     def clear(self) -> None:

@@ -82,7 +82,8 @@ class Sweeper:
         self._short = frozenset(form for form in forms if form.isdigit() and len(form) <= MIN_PIECE + 1)
         self._digits = [form for form in forms if form.isdigit() and len(form) > MIN_PIECE + 1]
         own = telling & {part for name in subject.names for part in name_parts(name)}
-        raw = (*_raw_forms({*telling, *_as_written(subject)}, forms), *_wide_forms({*own, *_as_written(subject)}))
+        written = _as_written(subject)
+        raw = (*_raw_forms({*telling, *written}, forms), *_wide_forms({*own, *written}))
         self._raw = _automaton((form, len(form)) for form in raw)
 
     def found_in_text(self, text: str) -> bool:

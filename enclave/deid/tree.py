@@ -83,7 +83,10 @@ def texts(field: Field, *, node: Node) -> list[str]:
 def text_at(node: Node, tag: int) -> str:
     """The text of one element, stripped; empty when it is absent or holds no text."""
     field = node.get(tag)
-    return "\\".join(texts(field, node=node)).strip(" \0") if field is not None else ""
+    if field is None:
+        return ""
+    found = texts(field, node=node)
+    return found[0].strip(" \0") if len(found) == 1 else "\\".join(found).strip(" \0")
 
 
 def number_at(node: Node, tag: int) -> int | None:
@@ -91,6 +94,8 @@ def number_at(node: Node, tag: int) -> int | None:
     field = node.get(tag)
     if field is None or not field[1]:
         return None
+    if field[0] == "US" and field[1].__class__ is bytes and len(field[1]) == 2:  # nearly all that is asked for
+        return int.from_bytes(field[1], "little" if node.little else "big")
     found = texts(field, node=node)
     if len(found) > 1 or (not found and field[0] in NUMBER_FORMS):
         raise ValueError(tag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from enclave.deid.compounds import is_code, is_compound, is_version
 from enclave.deid.names import fold
@@ -70,6 +70,7 @@ _PAIRS = {
     "wall": frozenset({"motion"}),
 }
 _MAX_CHARS = 4096
+_MAX_KNOWN = 10_000  # words of a patient
 # A name follows, whatever else the word may mean: "Dr. Long", never the modality in "DR LONG LEG".
 _TITLE_WORDS = "dr dra drs prof mr mrs ms miss mme mlle herr herrn frau sra dott dottssa sig"
 _TITLES = frozenset(_TITLE_WORDS.split())
@@ -82,8 +83,10 @@ _AGE_WORDS = frozenset(_AGE_NAMES.split())
 _PLACE_NAMES = "ward room bed zimmer zi station stn bett chambre lit cama sala stanza letto"
 _PLACE_WORDS = frozenset(_PLACE_NAMES.split())
 # Most texts have none of these, and are not looked at word by word.
-_MAY_NAME = re.compile(rf"(?<![^\W_])(?:{'|'.join(_TITLE_WORDS.split())})(?![^\W_])", re.IGNORECASE)
-_MAY_TELL = re.compile(rf"(?<!\d)(?:9\d|1[0-3]\d)(?!\d)|(?:{'|'.join(_PLACE_NAMES.split())})[\W_]*\d", re.IGNORECASE)
+_MAY_NAME = re.compile(rf"(?<![^\W_])(?:{'|'.join(_TITLE_WORDS.split())})(?![^\W_])")
+_DIGIT = re.compile(r"\d")
+_MAY_BE_AGE = re.compile(r"(?<!\d)(?:9\d|1[0-3]\d)(?!\d)")
+_MAY_BE_PLACE = re.compile(rf"(?:{'|'.join(_PLACE_NAMES.split())})[\W_]*\d")
 _LEAST_HIDDEN_AGE, _MOST_AGE = 90, 130
 
 
@@ -107,6 +110,7 @@ class Words:
     denied: Container[str] = frozenset()
     stems: frozenset[str] = frozenset()  # a word made of these alone may stay
     codes: bool = False  # short codes and version numbers may stay, too: for technical attributes
+    _known: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def keep(self, text: str) -> str:
         """``text`` itself when all its words may stay, else those that may with one space between them.
@@ -115,9 +119,9 @@ class Words:
         """
         text = _SPELLED.sub(" ", text[:_MAX_CHARS])
         tokens = list(_TOKEN.finditer(text))
-        plainly = text.isascii()
-        named = () if plainly and not _MAY_NAME.search(text) else _named(text, tokens)
-        telling = () if plainly and not _MAY_TELL.search(text) else _telling(tokens)
+        small = text.lower() if text.isascii() else ""
+        named = () if small and not _MAY_NAME.search(small) else _named(text, tokens)
+        telling = () if small and not _may_tell(small) else _telling(tokens)
         kept: list[str] = []
         plain_before = False
         for at, found in enumerate(tokens):
@@ -162,6 +166,15 @@ class Words:
         return [token] if after[0].group().lower() in others else []
 
     def _allowed(self, token: str) -> list[str]:
+        """What of a token may stay by itself, remembered: texts of one patient are made of the same words."""
+        found = self._known.get(token)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[token] = self._parts_of(token)
+        return found
+
+    def _parts_of(self, token: str) -> list[str]:
         if self.may_stay(token) or (self.codes and is_version(token)):
             return [token]
         parts = [token] if token.isalnum() else _PARTS.split(token.rstrip("%"))
@@ -202,6 +215,13 @@ def _telling(tokens: list[re.Match[str]]) -> frozenset[int]:
         for (at, part), left, right in zip(parts, before, after, strict=True)
         if part.isdecimal()
         and (left in _PLACE_WORDS or (_is_hidden_age(part) and not _AGE_WORDS.isdisjoint((left, right))))
+    )
+
+
+def _may_tell(text: str) -> bool:
+    """Whether a text in small letters can hold what ``_telling`` looks for."""
+    return _DIGIT.search(text) is not None and (
+        _MAY_BE_AGE.search(text) is not None or _MAY_BE_PLACE.search(text) is not None
     )
 
 

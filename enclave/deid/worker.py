@@ -334,15 +334,19 @@ class Worker:
         }
 
 
-def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True) -> Seen:
-    """First pass over one file: its header only. Raises ``Quarantined``."""
+def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True, images: bool = True) -> Seen:
+    """First pass over one file: its header only. Raises ``Quarantined``.
+
+    Without ``images`` it is not noted what decides about pixels.
+    """
     try:
         with open_source(path) as source:
             instance = read_instance(source)
             harvest.add_tree(instance.tree, evidence=evidence, unread=instance.unread)
-            series = _uid_part(instance.tree, 0x0020000E) if instance.pixels and is_slice(instance.tree) else ""
-            image = image_facts(instance.tree) if instance.pixels and may_matter(instance.tree) else None
-            device = device_of(instance.tree) if instance.pixels else ""
+            images = images and bool(instance.pixels)
+            series = _uid_part(instance.tree, 0x0020000E) if images and is_slice(instance.tree) else ""
+            image = image_facts(instance.tree) if images and may_matter(instance.tree) else None
+            device = device_of(instance.tree) if images else ""
             return Seen(instance.fingerprint, _uid_part(instance.tree, 0x00080018), series, image, device)
     except (RecursionError, MemoryError):
         raise Quarantined("nesting") from None

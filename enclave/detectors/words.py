@@ -40,6 +40,8 @@ def fold_word(word: str) -> str:
 
 def words_of(text: str) -> list[Word]:
     """All words of ``text`` in order. Combining characters do not part a word."""
+    if text.isascii():
+        return [Word(match.group().lower(), *match.span()) for match in _WORD.finditer(text)]
     found: list[Word] = []
     for match in _WORD.finditer(text):
         start, end = match.span()
@@ -84,12 +86,12 @@ class Deny:
 
 def make_deny(*, phrases: Iterable[str], numbers: Iterable[str] = ()) -> Deny:
     """The deny-list of ``phrases`` (words or several of them, any spelling) and ``numbers`` (at least five long)."""
-    folded = {phrase if _is_folded(phrase) else " ".join(word.text for word in words_of(phrase)) for phrase in phrases}
-    squeezed = {"".join(word.text for word in words_of(number)) for number in numbers}
+    folded = {" ".join(_folded(phrase)) for phrase in phrases}
+    squeezed = {"".join(_folded(number)) for number in numbers}
     kept = frozenset(number for number in squeezed if len(number) >= _MIN_NUMBER)
     return Deny(frozenset(folded - {""}), kept, tuple(sorted({len(number) for number in kept})))
 
 
-def _is_folded(phrase: str) -> bool:
-    """Whether this is one folded word already: those of a whole cohort are many."""
-    return phrase.isascii() and phrase.isalnum() and phrase == phrase.lower()
+def _folded(text: str) -> list[str]:
+    """The words of ``text`` without their places: those of a whole cohort are many."""
+    return _WORD.findall(text.lower()) if text.isascii() else [word.text for word in words_of(text)]
