@@ -360,3 +360,14 @@ def test_three_letters_in_a_coded_string_stay_where_they_may_be_no_initials(keyr
     assert not made.get("SelectorCSValue")
     assert made.RTROIInterpretedType == "PTV"
     assert list(made.ImageType) == ["ORIGINAL", "PRIMARY", "QZK"]
+
+
+TELLING = ["Dr", "MR.", "_mr_", "Frau", "93", "193", "y", "age", "ROOM", "room12", "Bett", "7", "Long", "l5", "-"]
+
+
+@given(st.lists(st.sampled_from(TELLING), max_size=8), st.sampled_from([" ", "_", "-", "", ", "]))
+def test_of_plain_text_the_same_goes_as_beside_other_letters(parts: list[str], between: str) -> None:
+    words = Words(vocabulary(), stems=stems())
+    text = between.join(parts)
+    alone, beside = (re.findall(r"[^\W_]+", words.keep(one)) for one in (text, f"{text} \u00bf"))
+    assert alone == beside

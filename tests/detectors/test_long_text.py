@@ -212,3 +212,10 @@ def test_unknown_names_raise_recall_and_take_no_medicine(seed: int) -> None:
     assert after["recall"] >= max(before["recall"], 0.99)
     assert after["kept"] == {"technique": 1.0, "eponym": 1.0}
     assert report["unknown_names_without_study_identifiers"]["recall"] >= report["and_clinical_forms"]["recall"] + 0.02
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=60))
+def test_words_of_plain_text_are_those_that_are_found_beside_other_letters(text: str) -> None:
+    assert words_of(text) == words_of(f"{text} é")[:-1]
+    folded = " ".join(fold_word(word.text) for word in words_of(text))
+    assert make_deny(phrases=[text]).phrases == frozenset(filter(None, [folded]))
