@@ -46,7 +46,7 @@ def replay(version: OpenVersion, certificate: Certificate) -> tuple[Compared, ..
         counts=_counts(certificate, version, tables, measured=tables[name], subject=config.subject),
         results={
             **_results(tables[name], config, far=far, before=before),
-            "images": series_risk(tables[name], tables.get(IMAGING), _headers(version), config),
+            "images": series_risk(tables[name], tables.get(INDEXES[0]), _headers(version), config),
         },
         account=read_account(_table(version, ACCOUNT)) if _holds(version, ACCOUNT) else None,
         beyond=beyond,

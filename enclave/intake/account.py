@@ -10,7 +10,11 @@ import pyarrow as pa
 from enclave.deid.job import JobResult
 from enclave.determination.account import RECOUNTED, FileAccount, account_table
 
-_COUNTS: Final = ("patients", "series_left_out", "documents_left_out")  # of the counts, those that a version cannot tell
+_COUNTS: Final = (
+    "patients",
+    "series_left_out",
+    "documents_left_out",
+)  # of the counts, those that a version cannot tell
 
 
 def intake_account(job: JobResult, summary: dict[str, Any]) -> pa.Table:

@@ -39,7 +39,7 @@ def evidence(
     tables: list[CleanTable],
 ) -> dict[str, Any]:
     """Sections ``counts, deidentification, results, quality, methods, column_roles``, and which batch and recipe."""
-    documents = collected[1]
+    series, documents = collected
     return {
         "batch": batch.id,
         "recipe": recipe.name,
