@@ -24,7 +24,7 @@ MOST_NOTICE_DAYS: Final = 60
 NO_AGREEMENT, LIVE, OVER = "none", "live", "over"
 _DAYS: Final = ("signed", "begins", "ends")
 _MAX_WORDS, _MAX_LIST, _MAX_DAYS = 500, 50, 3650
-_ROW: Final = re.compile(r"S\d{1,2}\.\d{1,2}")
+_ROW: Final = re.compile(r"S[0-9]{1,2}\.[0-9]{1,2}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 

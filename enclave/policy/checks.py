@@ -247,6 +247,14 @@ def named_expert(case: Case) -> str | None:
     return None if found.expert == case.actor.name else "not_named_expert"
 
 
+def engaged_by_another(case: Case) -> str | None:
+    """Who may look at data as an expert is for others to say."""
+    found = case.facts.determination
+    if found is None or not found.drafted_by:
+        return "missing_fact"
+    return "self_engaged" if found.drafted_by == found.expert else None
+
+
 def named_steward(case: Case) -> str | None:
     found = case.facts.determination
     if found is None or not found.steward:

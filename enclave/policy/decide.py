@@ -146,7 +146,10 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         ),
     ),
     "determination.begin": (
-        _rule("expert", checks=(c.determination("draft"), c.named_expert, c.expert_is_not_steward)),
+        _rule(
+            "expert",
+            checks=(c.determination("draft"), c.named_expert, c.expert_is_not_steward, c.engaged_by_another),
+        ),
     ),
     "determination.decline": (_rule("expert", checks=(_UNDECIDED, c.named_expert)),),
     "determination.revoke": (
@@ -232,7 +235,8 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
         ),
     ),
     "agreement.end": (
-        _rule("data_steward", "honest_broker", checks=(agreements.agreement_in("recorded", "in_force"),)),
+        # One that is only recorded is for the honest broker to refuse: ended, it would close a project that had none.
+        _rule("data_steward", "honest_broker", checks=(agreements.agreement_in("in_force"),)),
     ),
     "agreement.list": (_rule("data_steward", "honest_broker", "expert", "auditor", "operator"),),
     "server.start": (_rule("researcher", "expert"),),

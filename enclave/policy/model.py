@@ -95,7 +95,8 @@ class CertificateFacts:
 class DeterminationFacts:
     """A determination on its way: ``state`` as in ``determination.states``; ``expert`` is named in its text.
 
-    ``reopened``: whether a trigger fired that its expert has not answered.
+    ``drafted_by``: a person's name, or a service's. ``reopened``: whether a trigger fired that its expert has not
+    answered.
     """
 
     id: str
@@ -104,6 +105,7 @@ class DeterminationFacts:
     steward: str
     dataset: str = ""
     version: int = 0
+    drafted_by: str = ""
     reopened: bool = False
 
 
@@ -308,6 +310,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "expert_is_steward": "conflict of duty: wanted expert and data steward to be two people, got one",
         "expert_is_broker": "conflict of duty: wanted expert and honest broker to be two people, got one",
         "steward_is_broker": "conflict of duty: wanted steward and honest broker to be two people, got one",
+        "self_engaged": "determination: wanted one drafted by intake or the data steward, got the expert's own draft",
         "not_named_expert": "determination: wanted the expert named in it, got somebody else",
         "not_named_steward": "determination: wanted the data steward named in it, got somebody else",
         "determination_state": "determination: wanted a state in which this can be done, got another",

@@ -239,7 +239,6 @@ class Determinations:
             self.acts.store.change(
                 "update determinations set signature = ? where id = ?", signature_text(taken[0]), certificate
             )
-            self._supersede(row)
             return self._move(certificate, "signed")
 
         return self.acts.perform(act, lambda: self._question(certificate), change, guard=guard)
@@ -275,6 +274,7 @@ class Determinations:
             self.acts.store.change(
                 "update determinations set countersignature = ? where id = ?", signature_text(taken[0]), certificate
             )
+            self._supersede(row)  # not at the signature: one expert alone does not end what another one signed
             return self.get(certificate)
 
         return self.acts.perform(act, lambda: self._question(certificate), change, guard=guard)
@@ -347,11 +347,13 @@ class Determinations:
         return CertificateList(certificates=tuple(self.get(row["id"]) for row in rows))
 
     def current_row(self, name: VersionName) -> Row | None:
-        """The determination that counts for a version: the newest signed one, else the newest that was."""
+        """The determination that counts for a version: the newest that both signed, else the newest that the expert
+        signed, else the newest that was."""
         return self.acts.store.row(
             "select * from determinations where dataset = ? and version = ? "
             "and state in ('signed', 'expired', 'revoked', 'superseded') "
-            "order by state = 'signed' desc, changed desc, id limit 1",
+            "order by state = 'signed' and countersignature is not null desc, state = 'signed' desc, changed desc, id "
+            "limit 1",
             *(name.dataset, name.version),
         )
 
@@ -382,13 +384,14 @@ class Determinations:
         return "ok" if row is not None and document.covers_purpose(row["purpose"]) else "purpose_not_covered"
 
     def engagements(self, expert: str) -> tuple[Engagement, ...]:
-        """The versions that an expert is assessing and may look at."""
+        """The versions that an expert is assessing and may look at; never by the expert's own word alone."""
         rows = self.acts.store.rows(
             "select d.*, v.content_root, coalesce((select max(r.opened) from reassessments r "
             "where r.certificate = d.id and r.closed = ''), d.changed) as since "
             "from determinations d join versions v using (dataset, version) where d.expert = ? and "
             "(d.state = 'under_assessment' or d.state = 'signed' and exists (select 1 from reassessments r "
-            "where r.certificate = d.id and r.closed = '')) order by d.dataset, d.version desc",
+            "where r.certificate = d.id and r.closed = '')) "
+            "and (d.drafted_by <> d.expert or d.countersignature is not null) order by d.dataset, d.version desc",
             expert,
         )
         return tuple(
@@ -455,6 +458,7 @@ class Determinations:
                 steward=row["steward"],
                 dataset=name.dataset,
                 version=name.version,
+                drafted_by=row["drafted_by"],
             ),
         )
         return Resource(id=certificate, dataset=name.dataset, version=name.version), facts

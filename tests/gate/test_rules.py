@@ -160,6 +160,11 @@ def test_only_text_and_notebooks_of_at_most_five_megabytes_are_written() -> None
     bodies.check_write("DELETE", "api/contents/a.csv", b"")
     for content in (b"\0\1", b"\xff\xfe\xfa"):
         assert denied(put, type="file", format="base64", content=base64.b64encode(content).decode()) == "data_file"
+    middle = "é".encode()
+    put(type="file", format="base64", content=base64.b64encode(middle[1:] + b"text" + middle[:1]).decode(), chunk=2)
+    for content in (b"\xff" + bytes(range(128, 160)) * 9, b"text" + b"\x80" + b"text", b"\x80" * 4 + b"text"):
+        piece = base64.b64encode(content).decode()
+        assert denied(put, type="file", format="base64", content=piece, chunk=1) == "data_file"
     assert denied(put, type="file", format="base64", content="***") == "data_file"
     assert denied(put, type="file", format="text", content="x" * 5_000_001) == "file_too_large"
     assert denied(put, type="file", format="base64", content="", chunk=9) == "file_too_large"

@@ -153,6 +153,17 @@ def test_a_secret_that_lies_across_two_pieces_is_found(put: Any, auditd: Any) ->
     assert len(auditd.events(kind="code.upload", outcome="ok")) == 3
 
 
+@pytest.mark.parametrize("spelled", [str, lambda text: text.replace("s", "\\u0073")])
+def test_a_secret_in_a_cell_is_found_in_pieces_of_a_notebook_as_in_the_whole(put: Any, spelled: Any) -> None:
+    cell = {"cell_type": "code", "source": 'password = "hunter2-Zq9kk-hunter2"', "metadata": {}, "outputs": []}
+    text = json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    text = text.replace("password", spelled("password"))
+    answers, _ = put(
+        ("a.ipynb", upload(text)), ("b.ipynb", upload(text[:5], chunk=1)), ("b.ipynb", upload(text[5:], chunk=-1))
+    )
+    assert [status for status, _ in answers] == [403, 201, 403]
+
+
 @pytest.mark.parametrize("model", [upload(b"\x7fELF\0"), upload(CLEAN, chunk=9), upload("x" * 5_000_001)])
 def test_what_is_no_text_or_too_large_never_reaches_the_scan(put: Any, auditd: Any, model: dict[str, Any]) -> None:
     answers, arrived = put(("a.py", model))

@@ -170,6 +170,16 @@ def test_each_state_allows_only_its_own_steps(stand: Any) -> None:
         decide(stand, "0" * 32)
 
 
+def test_one_person_does_not_close_a_project_by_an_agreement_that_nobody_confirmed(stand: Any) -> None:
+    stand.release()
+    recorded = record(stand)
+    for person in ("stella", "hana"):
+        with pytest.raises(ConflictError) as caught:
+            end(stand, recorded.id, by=person)
+        assert caught.value.code == "agreement_state"
+    assert opens(stand) == "ok"
+
+
 def test_bad_terms_and_documents_change_nothing_and_are_in_the_ledger(stand: Any) -> None:
     stand.make_project()
     good = terms(stand)

@@ -39,6 +39,20 @@ def test_an_expert_may_start_a_kernel_from_the_assessments_begin_to_its_end(stan
     assert _reason(stand, "edgar") == "not_a_member"
 
 
+def test_an_expert_does_not_engage_themself_by_a_draft_of_their_own(stand: Any) -> None:
+    stand.make_project()
+    stand.make_candidate()
+    own = stand.ask(m.DraftDetermination(token="t-edgar", text=stand.text()))
+    with pytest.raises(DeniedError) as refused:
+        stand.ask(m.BeginAssessment(token="t-edgar", id=own.id))
+    assert refused.value.code == "self_engaged"
+    assert stand.auditd.events(kind="determination.begin", outcome="refused", reason="self_engaged", actor="edgar")
+    assert _reason(stand, "edgar") == "not_a_member"
+    signed = stand.sign(own)  # without a look; the steward's signature is still wanted
+    assert signed.state == "signed"
+    assert _reason(stand, "edgar") == "not_a_member"
+
+
 def test_an_assessment_that_takes_too_long_ends_the_right(stand: Any) -> None:
     stand.make_candidate()
     stand.ask(m.BeginAssessment(token="t-edgar", id=stand.draft().id))

@@ -119,6 +119,24 @@ def test_a_newer_determination_replaces_the_one_it_names(stand: Any) -> None:
     assert len(stand.auditd.events(kind="determination.supersede")) == 1
 
 
+def test_a_determination_replaces_another_only_when_both_have_signed_it(stand: Any) -> None:
+    old = stand.release()
+    stand.clock.pass_(days=30)
+    new = stand.sign(stand.draft(supersedes=old.id))
+    assert stand.ask(m.ShowDetermination(token="t-ada", id=old.id)).state == "signed"
+    assert may_open(stand) == "ok"
+    assert stand.auditd.events(kind="determination.supersede") == []
+    stand.countersign(new)
+    assert stand.ask(m.ShowDetermination(token="t-ada", id=old.id)).state == "superseded"
+
+
+def test_a_second_determination_that_only_its_expert_signed_does_not_count(stand: Any) -> None:
+    stand.release()
+    stand.clock.pass_(days=30)
+    stand.sign(stand.draft())
+    assert may_open(stand) == "ok"
+
+
 def test_a_root_or_steward_that_is_not_the_versions_is_no_draft(stand: Any) -> None:
     stand.make_candidate()
     with pytest.raises(InvalidError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from enclave.server.gate.routes import KERNEL_NAME, hidden
 MAX_TEXT = 5_000_000
 MAX_LIST = 64 * 1024
 MAX_REPLY = 8 * 1024 * 1024
+_REST = 3  # bytes of a character of UTF-8 behind its first
 MAX_CHUNKS = 5  # JupyterLab cuts an upload into pieces of 1 MB, numbered 1, 2 …, -1 for the last
 TEXT_TYPES = frozenset(
     {"ipynb", "py", "md", "txt", "rst", "r", "sql", "sh", "toml", "yaml", "yml", "cfg", "ini", "tex", "bib"}
@@ -157,11 +159,13 @@ def _check_text(data: bytes, *, whole: bool) -> None:
         raise _too_large()
     if b"\0" in data:
         raise _data("bytes that are no text")
+    first = 0
+    while not whole and first < min(_REST, len(data)) and data[first] & 0xC0 == 0x80:
+        first += 1  # the rest of a character that a piece may begin with; it may end with the beginning of one
     try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if whole or (error.start >= 4 and error.start < len(data) - 4):  # a piece may cut a character at its ends
-            raise _data("bytes that are no text") from None
+        codecs.getincrementaldecoder("utf-8")().decode(data[first:], whole)
+    except UnicodeDecodeError:
+        raise _data("bytes that are no text") from None
 
 
 def _check_visible(file: str) -> None:

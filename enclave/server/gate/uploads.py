@@ -7,6 +7,7 @@ what is found in one is an event instead.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,8 @@ from enclave.runtime.log import Log
 from enclave.server.gate.bodies import Written
 from enclave.server.gate.scan import Finding, describe, scan_notebook, scan_text, scan_upload
 
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
+_LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _TAIL: Final = 4096  # characters of the piece before, so that nothing hides in a cut
 _MAX_PATHS: Final = 64
 
@@ -65,7 +68,8 @@ class Uploads:
             self._tails[path] = written.text[-_TAIL:]
             while len(self._tails) > _MAX_PATHS:
                 self._tails.popitem(last=False)
-        return scan_text(before + written.text)
+        text = before + written.text
+        return scan_text(_unescaped(text) if written.ending == "ipynb" else text)
 
     async def _record_refusal(self, reason: str, detail: dict[str, Any]) -> None:
         """The refusal stands, receipt or not: nothing was brought in."""
@@ -90,3 +94,8 @@ class Uploads:
         self._told[(path, rules)] = None
         while len(self._told) > _MAX_PATHS:
             self._told.popitem(last=False)
+
+
+def _unescaped(text: str) -> str:
+    """A piece of JSON as its strings read, for a scan; a whole notebook is parsed instead."""
+    return _ESCAPE.sub(lambda one: chr(int(one[1], 16)) if one[1] else _LETTERS.get(one[2], one[2]), text)
