@@ -125,10 +125,16 @@ def _no_run_folder_stays_of_shared_homes(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def auditd(tmp_path: Path) -> Iterator[AuditStand]:
+def machine_clock() -> Clock | None:
+    """The clock of the ledger's machine; who tests a daemon by another clock gives the same one to both."""
+    return None
+
+
+@pytest.fixture
+def auditd(tmp_path: Path, machine_clock: Clock | None) -> Iterator[AuditStand]:
     """A running ledger in a home below ``tmp_path``."""
     home = make_home(tmp_path / "home")
-    stand = AuditStand(home, AuditClient(home.socket("auditd")))
+    stand = AuditStand(home, AuditClient(home.socket("auditd"), clock=machine_clock), clock=machine_clock)
     stand.start()
     yield stand
     stand.client.close()

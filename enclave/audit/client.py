@@ -137,8 +137,18 @@ class AuditClient:
         """The latest time of the ledger that a receipt told; None before the first."""
         return parse_time(self._heard) if self._heard else None
 
-    def ask_time(self) -> datetime:
-        """Asks for the ledger's time; raises ``UnavailableError`` when it does not answer."""
+    def ask_time(self, *, wait_s: float = 0.0) -> datetime:
+        """Asks for the ledger's time, again for ``wait_s``; raises ``UnavailableError`` when it does not answer."""
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                return self._ask_time()
+            except UnavailableError:
+                if time.monotonic() + _PAUSE_S >= end:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    def _ask_time(self) -> datetime:
         line = None
         try:
             line = Line(self._socket, timeout_s=self._deadline_s)

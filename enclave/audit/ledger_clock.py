@@ -9,10 +9,13 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timedelta
 
-from enclave.audit.client import AuditClient
+from enclave.audit.client import DEADLINE_S, AuditClient
 from enclave.core.clock import Clock
+from enclave.core.errors import DeniedError
 
 STEP_S = 5.0
+CLOCK_STEP = "clock_step"
+STEP_WORDS = "clock: wanted one that goes on, got one set back behind the ledger; tell the operator"
 
 
 class LedgerClock:
@@ -28,6 +31,19 @@ class LedgerClock:
         if self._audit.ledger_time is None:
             self._audit.ask_time()
         return self.latest()
+
+    def asked(self) -> datetime:
+        """The latest time known once the ledger was asked now; raises ``UnavailableError`` when it does not answer.
+
+        For who decides seldom: what others wrote since is known, too. Waits for a ledger as an event does.
+        """
+        self._audit.ask_time(wait_s=DEADLINE_S)
+        return self.latest()
+
+    def check(self) -> None:
+        """Raises ``DeniedError`` (``clock_step``) when the machine's clock stepped back."""
+        if self.stepped_back():
+            raise DeniedError(STEP_WORDS, code=CLOCK_STEP)
 
     def stepped_back(self) -> bool:
         """Whether the machine's clock is more than ``STEP_S`` behind the latest time known."""

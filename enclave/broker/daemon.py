@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
-from enclave.audit.ledger_clock import LedgerClock
+from enclave.audit.ledger_clock import CLOCK_STEP, LedgerClock
 from enclave.audit.misuse import MisuseRecorder
 from enclave.broker.cache import WarmCache
 from enclave.broker.code_desk import CodeDesk
 from enclave.broker.code_store import CodeStore
 from enclave.broker.desk import Shared, Versions, record_for
 from enclave.broker.ending import KernelEnder, PendingEvents
-from enclave.broker.facts import CLOCK_STEP, RegistryFacts, may_open
+from enclave.broker.facts import RegistryFacts, may_open
 from enclave.broker.intermediates import Intermediates
 from enclave.broker.journal import load_sessions, save_sessions
 from enclave.broker.keeping import KeepingDesk

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from enclave.audit.ledger_clock import CLOCK_STEP, STEP_WORDS
 from enclave.core.clock import parse_time
 from enclave.core.errors import InvalidError, UnavailableError
 from enclave.policy.decide import decide
@@ -31,7 +32,6 @@ from enclave.wire.messages.registry import (
     Version,
 )
 
-CLOCK_STEP = "clock_step"
 TIMEOUT_S = 1.5
 _MAX_IDLE = 8
 
@@ -95,8 +95,7 @@ def may_open(found: LeaseFacts, *, person: str, role: str, project: str, at: dat
 
 def clock_stepped_back() -> Decision:
     """Without a time to judge by nothing is open."""
-    words = "lease: wanted a clock that goes on, got one set back behind the ledger; tell the operator"
-    return Decision(allowed=False, reason=CLOCK_STEP, message=words)
+    return Decision(allowed=False, reason=CLOCK_STEP, message=STEP_WORDS)
 
 
 def policy_facts(found: LeaseFacts, *, person: str, project: str) -> Facts:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock, format_time, parse_time
 from enclave.core.errors import (
     ConflictError,
@@ -56,6 +57,7 @@ from enclave.wire.peer import Call, Handler, WireServer
 
 _UNKNOWN = Actor("unknown", frozenset())
 _NOTHING = Resource()
+_READS = "intake.list"  # where batches stand: no data, so it is told whatever the clock does
 _INBOXES = ("demo", "inbox")  # the only folders of the home that may be handed in
 _MOST_JOBS = 4  # each takes some 400 MB for the text network
 _SOFTWARE_EVERY_S = 3600.0
@@ -86,6 +88,7 @@ class IntakeDaemon:
         ensure_private_dir(home.run_dir, mode=0o711)
         folder = ensure_private_dir(home.state("identified"))
         self._audit = AuditClient(home.socket("auditd"), clock=self._clock)
+        self._time = LedgerClock(self._clock, self._audit)
         self._register = BatchRegister(folder / "batches")
         self._registry = WireClient(home.socket("registryd"))
         box = open_box(file_uri(home.key_file("intake-box")))
@@ -168,7 +171,7 @@ class IntakeDaemon:
 
     def _forget_old_views(self) -> None:
         """Heads as they came in are not kept for ever; those that nobody has judged wait for it."""
-        oldest = self._clock.now() - timedelta(days=self._settings.face_views_days)
+        oldest = self._time.latest() - timedelta(days=self._settings.face_views_days)
         for batch in self._register.all():
             heads = tuple(one for one in review.judged_heads(batch) if self._material.holds(batch.id, one))
             if heads and parse_time(batch.received) <= oldest:
@@ -330,9 +333,13 @@ class IntakeDaemon:
         actor = _UNKNOWN
         try:
             actor = self._resolve(token)
+            reads = action == _READS
+            at = self._time.latest() if reads else self._time.asked()
             known = facts(actor) if facts else NO_FACTS
-            decision = decide(actor, action, resource, known, self._clock.now())
+            decision = decide(actor, action, resource, known, at)
             check(decision)
+            if not reads:
+                self._time.check()
         except (DeniedError, UnavailableError) as error:
             self._audit.record(action, actor=actor.name, outcome="refused", reason=error.code)
             raise

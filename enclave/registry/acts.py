@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from enclave.audit.client import AuditClient
-from enclave.core.clock import Clock, format_time
+from enclave.audit.ledger_clock import LedgerClock
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, UnavailableError
 from enclave.policy.decide import decide
 from enclave.policy.model import NO_FACTS, Actor, Decision, Facts, Resource
@@ -29,6 +30,22 @@ WRONG_STATE: Final = frozenset(
     }
 )
 """Refusals that say *not in this state* rather than *not you*: a conflict for the asker."""
+
+OPENS_NOTHING: Final = frozenset(
+    {
+        "agreement.end",
+        "authenticator.revoke",
+        "determination.decline",
+        "determination.revoke",
+        "grant.revoke",
+        "project.close",
+        "project.member_remove",
+        "release.withdraw",
+        "version.register",
+        "version.sample",
+    }
+)
+"""Acts that take away, or note what intake made: they are done under a clock that was set back, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +72,7 @@ class Acts:
 
     store: RegistryStore
     audit: AuditClient
-    clock: Clock
+    clock: LedgerClock
     log: Log
 
     def perform(
@@ -86,15 +103,21 @@ class Acts:
 
     def check_may_read(self, act: Act) -> None:
         """Raises (and records the refusal) when the actor may not read this kind of thing."""
-        self._decide(act, lambda: (Resource(), NO_FACTS))
+        self._decide(act, lambda: (Resource(), NO_FACTS), reads=True)
 
-    def _decide(self, act: Act, question: Question, guard: Callable[[], None] | None = None) -> Decision:
+    def _decide(
+        self, act: Act, question: Question, guard: Callable[[], None] | None = None, *, reads: bool = False
+    ) -> Decision:
         try:
+            # Asked before the facts: they, too, are judged by what the ledger knows.
+            at = self.clock.latest() if reads else self.clock.asked()
             resource, facts = question()
-            decision = decide(act.actor, act.action or act.kind, resource, facts, self.clock.now())
+            decision = decide(act.actor, act.action or act.kind, resource, facts, at)
             if not decision.allowed:
                 family = ConflictError if decision.reason in WRONG_STATE else DeniedError
                 raise family(decision.message, code=decision.reason)
+            if not reads and act.kind not in OPENS_NOTHING:
+                self.clock.check()
             if guard is not None:
                 guard()
         except UnavailableError:

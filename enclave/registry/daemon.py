@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock
 from enclave.core.errors import DeniedError, EnclaveError, UnavailableError
 from enclave.core.ids import VersionName, check_name, check_ticket
@@ -69,11 +70,11 @@ class RegistryDaemon:
         folder = ensure_private_dir(home.state("registry"))
         ensure_private_dir(home.run_dir, mode=0o711)
         read_trust(home)
-        clock = clock or SystemClock()
         self._resolve = resolve
         self._daemons = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
         self._store = RegistryStore(folder / "state.db")
-        self._acts = Acts(self._store, AuditClient(home.socket("auditd"), clock=clock), clock, log)
+        audit = AuditClient(home.socket("auditd"), clock=clock)
+        self._acts = Acts(self._store, audit, LedgerClock(clock or SystemClock(), audit), log)
         self.projects = Projects(self._acts)
         self.determinations = Determinations(
             self._acts,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock
 from enclave.core.errors import DeniedError, EnclaveError
 from enclave.core.ids import check_name, check_token_id
@@ -77,7 +78,7 @@ class VaultDaemon:
             audit=self._audit,
             resolve=resolve,
             standing=RegistryStanding(self._registry),
-            clock=clock,
+            clock=LedgerClock(clock, self._audit),
             settings=settings or VaultSettings(),
             log=log,
         )

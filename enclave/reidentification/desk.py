@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from enclave.audit.client import AuditClient
-from enclave.core.clock import Clock, format_time
+from enclave.audit.ledger_clock import LedgerClock
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, UnavailableError
 from enclave.core.ids import check_name, check_ticket
 from enclave.policy.decide import decide
@@ -42,6 +43,7 @@ from enclave.wire.messages.vault import (
 T = TypeVar("T")
 _WRONG_STATE = frozenset({"break_glass_state", "break_glass_over"})
 _READING = frozenset({"reidentify.list", "reidentify.alarms", "reidentify.acknowledge"})
+_TAKES_AWAY = "reidentify.refuse"
 _UNKNOWN = Actor("unknown", frozenset())
 
 
@@ -84,7 +86,7 @@ class BreakGlassDesk:
         audit: AuditClient,
         resolve: Callable[[str], Actor],
         standing: Standing,
-        clock: Clock,
+        clock: LedgerClock,
         settings: VaultSettings,
         log: Log,
     ) -> None:
@@ -226,10 +228,10 @@ class BreakGlassDesk:
 
     def _allow(self, made: _Try, request: Request, *, state: str = "") -> str:
         """The role that allows the act; every refusal is in the ledger and an alarm before it is answered."""
-        actor = made.actor
+        actor, at = made.actor, self._clock.asked()
         facts = BreakGlassFacts(
             id=request.id,
-            state=state or state_of(request, at=self._clock.now()),
+            state=state or state_of(request, at=at),
             requested_by=request.requested_by,
             approvers=frozenset(request.approvers),
             actor_on_project=self._checked(
@@ -238,7 +240,10 @@ class BreakGlassDesk:
             review_pending=self._review_pending(request),
         )
         resource = Resource(dataset=request.dataset, id=request.id)
-        return self._decide(made, resource, Facts(break_glass=facts))
+        role = self._decide(made, resource, Facts(break_glass=facts))
+        if made.kind != _TAKES_AWAY:
+            self._checked(made, self._clock.check)
+        return role
 
     def _review_pending(self, request: Request) -> bool:
         return any(

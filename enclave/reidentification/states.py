@@ -51,7 +51,7 @@ class Request:
 
 
 def state_of(request: Request, *, at: datetime) -> State:
-    """Where ``request`` stands at ``at``. A clock that went back before the opening opens nothing."""
+    """Where ``request`` stands at ``at``. Before its opening it is not open, either."""
     if request.reviewed:
         return "reviewed"
     if request.refused:

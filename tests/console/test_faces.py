@@ -150,6 +150,14 @@ def begin(desk: Desk, *, person: str = "edgar", number: int = 1) -> None:
     desk.ask(m.BeginAssessment(token=f"token-{person}", id=f"{number:032x}"))
 
 
+def refusal(desk: Desk, person: str) -> str:
+    """Why ``person`` is not shown the head; the ledger says the same."""
+    with pytest.raises(DeniedError) as refused:
+        desk.look(person)
+    assert desk.told()[-1] == (person, "refused", refused.value.code)
+    return refused.value.code
+
+
 def wait_until(done: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not done():
@@ -188,6 +196,32 @@ def test_an_expert_sees_nothing_before_the_assessment_begins_and_nothing_when_it
     assert (status, pictures(page)) == (403, [])
     refused = [reason for _, outcome, reason in desk.told() if outcome == "refused"]
     assert refused == ["no_engagement", "engagement_over"]
+
+
+@pytest.mark.row("S10.4")
+def test_a_clock_set_back_shows_no_head_again_and_nobody_another(desk: Desk) -> None:
+    begin(desk)
+    assert desk.look("edgar").kind == desk.look("boris").kind == "picture"
+    desk.clock.shift_s = timedelta(days=31).total_seconds()
+    assert refusal(desk, "edgar") == "engagement_over"
+    desk.clock.shift_s = timedelta(days=29).total_seconds()
+    assert refusal(desk, "edgar") == "engagement_over"
+    assert refusal(desk, "boris") == "clock_step"
+    assert refusal(desk, "stefan") == "role"
+    with pytest.raises(DeniedError) as judged:
+        desk.ask(ReviewImage(token="token-boris", id=ID, image=f"{SERIES}/frontal", clean=True), daemon="intaked")
+    (event,) = desk.auditd.events(kind="intake.review", outcome="refused")
+    assert event["reason"] == judged.value.code == "clock_step"
+    desk.clock.shift_s = timedelta(days=31).total_seconds()
+    assert desk.look("boris").kind == "picture"
+    assert refusal(desk, "edgar") == "engagement_over"
+
+
+def test_a_head_is_shown_by_the_time_of_a_ledger_that_is_ahead_of_a_restarted_intake(desk: Desk) -> None:
+    begin(desk)
+    desk.clock.shift_s = -60.0
+    desk.restart()
+    assert refusal(desk, "edgar") == "clock_step"
 
 
 def test_the_expert_of_another_version_sees_nothing_of_this_one(desk: Desk) -> None:

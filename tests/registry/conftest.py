@@ -170,12 +170,18 @@ class Stand:
 
 
 @pytest.fixture
-def bare(auditd: Any) -> Iterator[Stand]:
+def machine_clock() -> SetClock:
+    """Registry and ledger run by one clock, as on one machine."""
+    return SetClock()
+
+
+@pytest.fixture
+def bare(auditd: Any, machine_clock: SetClock) -> Iterator[Stand]:
     """A stand whose registry is not started yet; the expert's key is trusted and marked as the demo's."""
     home = auditd.home
     new_ed25519(home.key_file("registry-sign"))
     public = new_ed25519(home.root / "keys" / "edgar.key")
-    clock = SetClock()
+    clock = machine_clock
     trust_expert(home, principal="edgar", public_key=public, name="Edgar Example", demo=True, at=clock.now())
     other = new_ed25519(home.root / "keys" / "stella.key")
     told = {"principal": "stella", "name": "Stella Example", "role": "data_steward", "demo": True}

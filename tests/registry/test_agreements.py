@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from enclave.broker.facts import may_open
 from enclave.cli import agreement as command
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.registry.store import RegistryStore
 from enclave.wire.messages import agreements as ag
@@ -232,3 +234,53 @@ def test_the_command_records_compares_and_ends(stand: Any, tmp_path: Path, monke
         ("end", "x", *with_reason),
     ):
         assert isinstance(run(*words).exception, EnclaveError)
+
+
+RUTH = m.AddMember(token="t-stella", name="demo", person="ruth")
+
+
+def refused(stand: Any, message: Any, *, kind: str) -> str:
+    with pytest.raises(DeniedError) as caught:
+        stand.ask(message)
+    (*_, event) = stand.auditd.events(kind=kind, outcome="refused")
+    assert event["reason"] == caught.value.code
+    return caught.value.code
+
+
+@pytest.mark.row("S10.4")
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_an_agreement_that_is_over_stays_over_when_the_clock_is_set_back(stand: Any, restarted: bool) -> None:
+    stand.make_project()
+    decide(stand, record(stand).id)
+    stand.make_candidate()
+    stand.determine()
+    if restarted:
+        stand.stop()
+    stand.clock.pass_(days=31)
+    stand.auditd.client.record("audit.rebuild", actor="service:test")  # the registry itself has seen nothing of it
+    stand.clock.pass_(days=-10)
+    if restarted:
+        stand.start()
+    request = m.RequestRelease(token="t-stella", dataset="demo-ct", version=1, project="demo")
+    assert refused(stand, request, kind="release.request") == "agreement_over"
+    assert refused(stand, RUTH, kind="project.member_add") == "clock_step"
+    (event,) = stand.auditd.events(kind="project.member_add", reason="clock_step")
+    assert event["time"] == format_time(stand.clock.now())
+
+
+@pytest.mark.row("S10.4")
+def test_under_a_clock_that_was_set_back_acts_are_refused_and_what_takes_away_is_done(stand: Any) -> None:
+    signed = stand.release()
+    agreement = decide(stand, record(stand).id)
+    stand.ask(RUTH)
+    stand.clock.pass_(days=-1)
+    stand.auditd.client.record("audit.rebuild", actor="service:test")
+    again = m.AddMember(token="t-stella", name="demo", person="rolf")
+    assert refused(stand, again, kind="project.member_add") == "clock_step"
+    assert refused(stand, replace(again, token="t-rosa"), kind="project.member_add") == "role"
+    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="ruth"))
+    assert end(stand, agreement.id).state == "ended"
+    revoke = m.RevokeDetermination(token="t-hana", id=signed.id, reason="A new register was published.")
+    assert stand.ask(revoke).state == "revoked"
+    stand.clock.pass_(days=1)
+    assert "rolf" in stand.ask(again).members

@@ -262,3 +262,15 @@ def test_the_commands_walk_the_whole_way(stand: Any, monkeypatch: pytest.MonkeyP
     assert run("refuse", second["id"], "--reason", "Left.")["state"] == "refused"
     shown = CliRunner().invoke(command.app, ["list", *home])
     assert "ruth: demo-ct@1 in demo, refused; does not open: not granted" in shown.output
+
+
+@pytest.mark.row("S10.4")
+def test_a_grant_that_is_over_stays_over_when_the_clock_is_set_back(stand: Any) -> None:
+    stand.release()
+    join(stand)
+    grant = decided(stand, asked(stand, until="2026-11-23T12:00:00Z"))
+    stand.clock.pass_(hours=25)
+    shown = lambda: {one.id: one.opens for one in stand.ask(m.ListGrants(token="t-ada")).grants}[grant.id]  # noqa: E731
+    assert shown() == "grant_over"
+    stand.clock.pass_(hours=-2)
+    assert shown() == "grant_over"

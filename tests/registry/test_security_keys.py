@@ -268,3 +268,24 @@ def test_a_decision_made_for_a_release_is_no_signature(stand: Any, waiting: m.Re
     message = decision(stand.ask, waiting.id, stand.keys, person="hana")
     asked = stand.ask(sk.AskSignature(token="t-hana", id=stand.draft().id))
     assert message.assertion["response"]["clientDataJSON"] != asked.options["challenge"]
+
+
+@pytest.mark.row("S10.4")
+def test_a_confirmation_that_is_late_stays_late_when_the_clock_is_set_back(stand: Any, waiting: m.Release) -> None:
+    message = stand.decision(waiting)
+    stand.clock.pass_(minutes=5)
+    assert refused(stand, message) == "step_up_late"
+    stand.clock.pass_(minutes=-2)
+    assert refused(stand, message) == "step_up_late"
+    stand.clock.pass_(minutes=2, seconds=-3)
+    assert refused(stand, message) == "step_up_late"
+
+
+@pytest.mark.row("S10.4")
+def test_a_code_that_is_late_stays_late_when_the_clock_is_set_back(stand: Any) -> None:
+    key, begun = begin(stand)
+    code = stand.ask(sk.IssueCode(token="t-otto", person="hana")).code
+    stand.clock.pass_(hours=24)
+    assert refused(stand, handed_in(key, begun, code), kind="authenticator.enrol") == "enrolment_code_late"
+    stand.clock.pass_(hours=-2)
+    assert refused(stand, handed_in(key, begun, code), kind="authenticator.enrol") == "enrolment_code_late"

@@ -58,13 +58,19 @@ def test_nobody_may_open_before_the_release(stand: Any) -> None:
     assert may_open(stand, project="other") == "project_not_open"
 
 
-def test_a_lease_has_no_ground_after_revocation_expiry_or_close(stand: Any) -> None:
-    signed = stand.release(days=10)
+def test_a_lease_has_no_ground_after_expiry_and_none_again_when_the_clock_is_set_back(stand: Any) -> None:
+    stand.release(days=10)
     stand.clock.pass_(days=9.9)
     assert may_open(stand) == "ok"
     stand.clock.pass_(days=0.1)
     assert may_open(stand) == "certificate_expired"
     stand.clock.pass_(days=-5)
+    assert may_open(stand) == "certificate_expired"
+
+
+def test_a_lease_has_no_ground_after_revocation_or_close(stand: Any) -> None:
+    signed = stand.release(days=10)
+    stand.clock.pass_(days=5)
     assert may_open(stand) == "ok"
     stand.ask(m.RevokeDetermination(token="t-hana", id=signed.id, reason="A new register was published."))
     assert may_open(stand) == "certificate_revoked"

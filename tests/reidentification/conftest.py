@@ -119,12 +119,18 @@ class GlassStand:
 
 
 @pytest.fixture
-def stand(auditd: Any) -> Iterator[GlassStand]:
+def machine_clock() -> SetClock:
+    """Vault and ledger run by one clock, as on one machine."""
+    return SetClock()
+
+
+@pytest.fixture
+def stand(auditd: Any, machine_clock: SetClock) -> Iterator[GlassStand]:
     """A running vault with sixty subjects."""
     new_symmetric(auditd.home.key_file("vault"))
     registry = RegistryStandIn(auditd.home)
     registry.start()
-    made = GlassStand(auditd, SetClock(), registry)
+    made = GlassStand(auditd, machine_clock, registry)
     made.start()
     rows = tuple(
         {"pseudonym": pseudonym, "original_ids": [f"{ORIGINAL}-{number}"], "offset_days": -number}

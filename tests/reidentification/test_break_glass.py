@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from enclave.core.clock import format_time
 from enclave.core.errors import (
     ConflictError,
     DeniedError,
@@ -419,3 +420,38 @@ def test_later_settings_do_not_prolong_what_is_open() -> None:
     assert state_of(made, at=at) == "open"
     assert state_of(made, at=at + timedelta(hours=1)) == "over"
     assert state_of(replace(made, shown=1), at=at) == "spent"
+
+
+@pytest.mark.row("S10.4")
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_what_was_over_is_not_open_again_when_the_clock_is_set_back(stand: Any, restarted: bool) -> None:
+    made = stand.opened()
+    stand.clock.pass_(hours=3)
+    stand.show(made)
+    other = stand.opened(by="hana", subjects=SUBJECTS[2:4])
+    waiting = stand.request(by="stefan", subjects=SUBJECTS[4:5])
+    stand.clock.pass_(hours=2)
+    stand.auditd.client.record("audit.rebuild", actor="service:test")  # the vault itself has seen nothing of it
+    stand.clock.pass_(hours=-1.5)
+    if restarted:
+        stand.stop()
+        stand.start()
+    assert code_of(lambda: stand.show(made)) == "break_glass_over"
+    assert alarms(stand)[-1] == ("refused", "break_glass_over")
+    assert {one.id: one.state for one in stand.all()}[made.id] == "over"
+    acts = {
+        "show": lambda: stand.show(other, by="hana"),
+        "approve": lambda: stand.approve(waiting, by="hana"),
+        "request": lambda: stand.request(by="stefan", subjects=SUBJECTS[5:6]),
+        "review": lambda: stand.review(made),
+    }
+    for name, act in acts.items():
+        assert code_of(act) == "clock_step", name
+        (event,) = stand.auditd.events(kind=f"reidentify.{name}", reason="clock_step")
+        assert (event["outcome"], event["time"]) == ("refused", format_time(stand.clock.now()))
+        assert alarms(stand)[-1] == ("refused", "clock_step")
+    refusal = m.RefuseBreakGlass(token="t-hana", id=waiting.id, reason="Not while the clock is wrong.")
+    assert stand.ask(refusal).state == "refused"
+    stand.clock.pass_(hours=1.5)
+    assert code_of(lambda: stand.show(made)) == "break_glass_over"
+    stand.show(other, by="hana")
