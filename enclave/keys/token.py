@@ -7,7 +7,9 @@ has one per key, behind a lock; a process forked from it opens its own.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +43,9 @@ class TokenSigner:
 
     Raises ``InvalidError`` (URI, several keys that fit), ``NotFoundError`` (module, token, key), ``DeniedError`` (PIN)
     and ``UnavailableError`` (anything else the token says).
+
+    A PIN that the token refused is not shown to it again: tokens count wrong tries and lock themselves, and not all
+    say when one is left. ``sign`` raises ``DeniedError`` (``token_pin``) until the PIN file holds another one.
     """
 
     def __init__(self, uri: str, ask_pin: AskPin | None = None) -> None:
@@ -50,6 +55,8 @@ class TokenSigner:
         self._process = os.getpid()
         self._session: Any = None
         self._key: Any = None
+        self._salt = secrets.token_bytes(32)
+        self._refused = b""  # the keyed hash of the PIN that the token refused last
         with self._guard, _told():
             self._open()
             self._public = _public_half(self._session, self._at)
@@ -63,6 +70,7 @@ class TokenSigner:
         """The signature over ``message``, 64 bytes, checked before it is given out.
 
         Raises ``UnavailableError`` when the token does not sign (the next call opens it anew) and in a forked process,
+        ``DeniedError`` when its PIN is another one now, ``NotFoundError`` when token or key is not there any more,
         ``IntegrityError`` when what it gave does not fit its public half.
         """
         if os.getpid() != self._process:
@@ -89,12 +97,30 @@ class TokenSigner:
                 "log in once with the token's own tool",
                 code="token_locked",
             )
-        self._session = _log_in(token, self._pin(token))
+        self._session = self._logged_in(token)
         try:
             self._key = _found(self._session, self._at, ObjectClass.PRIVATE_KEY)
         except (pkcs11.PKCS11Error, EnclaveError):
             self._close()
             raise
+
+    def _logged_in(self, token: Any) -> Any:
+        pin = self._pin(token)
+        # Typed at the token's own reader it is a person's try, not ours to count.
+        mark = hashlib.blake2b(pin.encode(), key=self._salt).digest() if isinstance(pin, str) else b""
+        if mark and secrets.compare_digest(mark, self._refused):
+            raise DeniedError(
+                "token: wanted another PIN than the one it has refused, got that one again; it was not tried. "
+                "Put the right one where the URI says",
+                code="token_pin",
+            )
+        try:
+            session = _log_in(token, pin)
+        except _PIN_WRONG:
+            self._refused = mark
+            raise
+        self._refused = b""
+        return session
 
     def _pin(self, token: Any) -> Any:
         if token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:

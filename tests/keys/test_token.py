@@ -179,6 +179,66 @@ def test_a_token_that_went_away_refuses_and_signs_again_when_it_is_back(token: A
     assert verify_ed25519(signer.public_key, b"m", signer.sign(b"m"))
 
 
+def test_a_pin_that_the_token_refused_is_not_shown_to_it_again_until_its_file_holds_another(
+    token: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from enclave.keys import token as provider
+
+    tried: list[str] = []
+    log_in = provider._log_in
+
+    def counted(at: Any, pin: Any) -> Any:
+        tried.append(pin)
+        return log_in(at, pin)
+
+    monkeypatch.setattr(provider, "_log_in", counted)
+    token.take_out()
+    token.put_back()
+    path = tmp_path / "pin"
+    right = token.pin_file.read_text()
+    path.write_text(right)
+    path.chmod(0o600)
+    signer = open_signer(token.uri("edgar", pin_file=path))
+    for wrong in ("wrong-pin-1\n", "wrong-pin-2\n"):
+        token.take_out()
+        token.put_back()
+        tried.clear()
+        path.write_text(wrong)
+        for _ in range(5):
+            with pytest.raises((DeniedError, UnavailableError)) as caught:
+                signer.sign(b"m")
+            assert caught.value.code in ("token_pin", "token_failed")  # the first sees that the session is over
+        assert caught.value.code == "token_pin"
+        assert "wrong-pin" not in str(caught.value)
+        assert tried == [wrong.strip()]
+    path.write_text(right)
+    assert verify_ed25519(signer.public_key, b"m", signer.sign(b"m"))
+    assert len(tried) == 2
+
+
+def test_a_refused_pin_that_a_person_typed_is_not_shown_again_either(token: Any) -> None:
+    from enclave.keys import token as provider
+
+    token.take_out()
+    token.put_back()
+    answers = [b"wrong-pin-1", b"wrong-pin-1", token.pin_file.read_bytes().strip()]
+    signer = open_signer(token.uri("edgar").partition("&pin-source")[0], ask_pin=lambda: Secret(answers[-1]))
+    token.take_out()
+    token.put_back()
+    signer._close()
+    asked = iter(answers)
+    signer._ask_pin = lambda: Secret(next(asked))
+    tried: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        log_in = provider._log_in
+        patch.setattr(provider, "_log_in", lambda at, pin: (tried.append(pin), log_in(at, pin))[1])
+        for _ in range(2):
+            with pytest.raises(DeniedError):
+                signer.sign(b"m")
+        assert verify_ed25519(signer.public_key, b"m", signer.sign(b"m"))
+    assert len(tried) == 2
+
+
 def test_a_forked_process_does_not_use_the_session_of_its_parent(token: Any) -> None:
     signer = open_signer(token.uri("edgar"))
     pid = os.fork()
