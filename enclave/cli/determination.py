@@ -225,6 +225,12 @@ def trust_key(
     except EnclaveError as error:
         ledger.record("admin.trust_expert", outcome="refused", reason=error.code, **told)
         raise
+    except OSError:
+        ledger.record("admin.trust_expert", outcome="failed", reason="disk_refused", **told)
+        raise UnavailableError(
+            "trusted experts: wanted to write the list, the disk refused; make room, then try again",
+            code="disk_refused",
+        ) from None
     else:
         ledger.record("admin.trust_expert", **told)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -211,6 +212,29 @@ def test_to_trust_a_key_is_recorded_with_its_ticket_and_so_is_that_it_was_refuse
         ("intent", "CHG-2"),
         ("refused", "CHG-2"),
     ]
+
+
+@pytest.mark.row("S10.7")
+def test_to_trust_a_key_that_the_disk_refuses_is_recorded_as_failed(
+    auditd: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from enclave.cli.determination import trust_key
+    from enclave.core.errors import UnavailableError
+    from enclave.keys.verify import read_public
+    from enclave.registry import trust
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    new_ed25519(auditd.home.key_file("registry-sign"))
+    monkeypatch.setattr(trust, "write_whole", full)
+    told: dict[str, Any] = {"public_key": read_public(folder / "edgar.pub"), "principal": "edgar", "name": ""}
+    with pytest.raises(UnavailableError) as caught:
+        trust_key(auditd.home, **told, demo=True, ticket="CHG-1")
+    assert caught.value.code == "disk_refused"
+    found = auditd.events(kind="admin.trust_expert")
+    assert [(e["outcome"], e.get("reason")) for e in found] == [("intent", None), ("failed", "disk_refused")]
+    assert not trust.trust_file(auditd.home).exists()
 
 
 @pytest.mark.parametrize(("demo", "code"), [(True, 0), (False, 15)])
