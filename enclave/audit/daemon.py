@@ -68,6 +68,9 @@ from enclave.wire.peer import Call, Handler, Peer
 ACTOR = "service:auditd"
 FEED_S = 0.5  # how long an event may wait before queries see it; a query itself catches up first
 FIRST_RETENTION_S, RETENTION_S = 900.0, 86_400.0  # reading all segments costs seconds, so not while others start
+SILENCE_S = (
+    86_400.0  # how often it is told again that checkpoints cannot be signed: an alert closed is not a key mended
+)
 FIRST_FEED_S = 5.0  # a ledger that has just begun takes events first; the query store's process costs a second to start
 
 
@@ -96,7 +99,8 @@ class AuditDaemon:
         )
         self._quotas = Quotas(limits)
         self._quota_guard = threading.Lock()
-        self._short_of_space = self._clock_behind = self._unsigned = False
+        self._short_of_space = self._clock_behind = False
+        self._silence_told: float | None = None  # when (monotonic) an event last said that checkpoints are not signed
 
     def start(self) -> None:
         """Opens the store, repairs its tail, listens.
@@ -159,7 +163,7 @@ class AuditDaemon:
         self._server.start()
 
     def close(self) -> None:
-        """Stops listening, finishes what is under way, signs a last checkpoint."""
+        """Stops listening, finishes what is under way, signs a last checkpoint if the key does."""
         self._server.close()
         self._stop.set()
         self.ledger.due.set()
@@ -169,10 +173,13 @@ class AuditDaemon:
             self._log.warning("closed without a last event")
         for thread in self._threads:
             thread.join(timeout=10)
-        self.ledger.close()
-        self._couriers.offer(self.ledger.checkpoint())
-        self._couriers.close()
-        self._feed.close()
+        with contextlib.ExitStack() as last:  # the query store is a process of its own: it ends whatever else fails
+            last.callback(self._feed.close)
+            last.callback(self._couriers.close)
+            self.ledger.close()
+            _, text = self.ledger.last_checkpoint
+            if text:
+                self._couriers.offer(text)
 
     # --- requests ---
 
@@ -219,8 +226,16 @@ class AuditDaemon:
                 self._own("audit.quota", outcome="refused", reason=cut.reason, actor=actor, detail=detail)
 
     def _state(self, _message: State, _call: Call) -> LogState:
-        text = self.ledger.checkpoint()
-        signed = self.ledger.signed
+        """With the last checkpoint, and how many events it leaves out, while no new one can be signed."""
+        unsigned = 0
+        try:
+            self.ledger.checkpoint()
+            signed, text = self.ledger.last_checkpoint
+        except EnclaveError:
+            signed, text = self.ledger.last_checkpoint
+            if not text:
+                raise
+            unsigned = self.ledger.size - signed.size
         return LogState(
             size=signed.size,
             root=signed.root.hex(),
@@ -228,6 +243,7 @@ class AuditDaemon:
             queryable=self._feed.mark,
             time=self.ledger.time,
             behind_s=self.ledger.behind_s,
+            unsigned=unsigned,
         )
 
     def _time(self, _message: AskTime, _call: Call) -> LedgerTime:
@@ -351,18 +367,22 @@ class AuditDaemon:
             self._clock_behind = False
 
     def _sign_and_copy(self) -> None:
-        """Says once that checkpoints cannot be signed or written, and once that they can be again."""
+        """Says when checkpoints cannot be signed or written, again each day, and once that they can be again."""
         try:
             text = self.ledger.checkpoint()
         except Exception:
-            if not self._unsigned:
-                self._unsigned = True
-                self._own("audit.signing", outcome="failed", reason="not_signed")
+            self._tell_of_silence()
             raise
-        if self._unsigned:
-            self._unsigned = False
+        if self._silence_told is not None:
             self._own("audit.signing")
+            self._silence_told = None
         self._couriers.offer(text)
+
+    def _tell_of_silence(self) -> None:
+        told, now = self._silence_told, time.monotonic()
+        if told is None or now - told >= SILENCE_S:
+            self._own("audit.signing", outcome="failed", reason="not_signed")
+            self._silence_told = now  # only once it stands: the next turn tries again
 
     def _look_after_space(self) -> None:
         """Says once that the disk is full, and once that it is not any more."""
@@ -388,10 +408,11 @@ class AuditDaemon:
 
     def _level(self) -> None:
         self._feed.catch_up(self.ledger.size)
-        cause, self._feed.cause = self._feed.cause, ""
+        cause = self._feed.cause
         if cause:
             self._log.warning("query store was built again", cause=cause)
             self._own("audit.rebuild", detail={"cause": cause, "rows": self._feed.mark})
+            self._feed.cause = ""
 
     def _try(self, failure: str, act: Callable[[], object]) -> None:
         try:

@@ -25,10 +25,12 @@ def html_of(pack: Mapping[str, Any]) -> str:
         f"From {pack['from']} to {pack['to']}; written {pack['written']} from a ledger of {pack['size']} events. "
         f"Weeks not signed off: {unsigned}. Administrative acts without a ticket: {pack['acts_without_ticket']}."
     )
+    left_out = pack["events_unsigned"]
+    older = f" It leaves out {left_out} newer events, which could not be signed." if left_out else ""
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Evidence of safeguards</title>\n',
         f"<style>{STYLE}</style></head>\n<body><h1>Evidence of safeguards</h1>\n<p>{escape(told)}</p>\n",
-        "<p>The ledger's signed checkpoint, for <code>enclave audit verify --against</code>:</p>\n",
+        f"<p>The ledger's signed checkpoint, for <code>enclave audit verify --against</code>:{older}</p>\n",
         f"<pre>{escape(pack['checkpoint'])}</pre>\n",
     ]
     for kind in KINDS:

@@ -111,6 +111,7 @@ class Ledger:
         self._full_tiles: list[FullTile] = self._all_full_tiles(recovered.leaves)
         self._signed = TreeHead(key.name, -1, b"")
         self._checkpoint = ""
+        self._before = _signed_before(folder, recovered) or (self._signed, "")
         self._sign_every = sign_every
         self._reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
         self._last_time = last_time(folder)
@@ -357,7 +358,10 @@ class Ledger:
     # --- checkpoints ---
 
     def checkpoint(self, *, durable: bool = True) -> str:
-        """Signs the tree as it stands, when it grew, and writes tiles and note; raises ``UnavailableError``."""
+        """Signs the tree as it stands, when it grew, and writes tiles and note.
+
+        Raises ``UnavailableError`` when the disk refuses, and whatever the key raises, all of them ``EnclaveError``.
+        """
         with self._sign_guard:
             with self._tree_guard:
                 size, tiles = self._tree.size, [list(tile) for tile in self._tree.open_tiles]
@@ -385,20 +389,21 @@ class Ledger:
         self._bodies.rotate()
 
     @property
-    def signed(self) -> TreeHead:
-        """The head of the last checkpoint; size -1 before the first."""
-        return self._signed
+    def last_checkpoint(self) -> tuple[TreeHead, str]:
+        """The newest checkpoint that was signed, its head and its text; asks no key. Size -1 before the first ever."""
+        with self._sign_guard:
+            return (self._signed, self._checkpoint) if self._checkpoint else self._before
 
     def close(self) -> None:
-        """Waits for what is under way, signs a last checkpoint, gives the store free."""
+        """Waits for what is under way, signs a last checkpoint if the key does, gives the store free."""
         with self._guard:
             self._closed = True
         while self._leading:
             time.sleep(0.001)
         try:
             self.checkpoint()
-        except UnavailableError:
-            self._log.warning("closed without a last checkpoint", size=self.size)
+        except EnclaveError as error:
+            self._log.warning("closed without a last checkpoint", size=self.size, reason=error.code)
         self._beside.shutdown()
         self._writer.close()
         self._bodies.close()
@@ -439,6 +444,14 @@ def _lock(path: Path) -> int:
             code="ledger_locked",
         ) from None
     return fd
+
+
+def _signed_before(folder: Path, recovered: Recovered) -> tuple[TreeHead, str] | None:
+    """The checkpoint that an earlier run left, None when there is none or it claims more than the store holds."""
+    head = recovered.head
+    if head is None or head.size > recovered.size:
+        return None
+    return head, (folder / "log" / "checkpoint").read_text("utf-8")
 
 
 def _keep_contradicted(folder: Path, size: int, head: TreeHead | None) -> None:

@@ -49,11 +49,16 @@ def evidence(
     words().print(f"Wrote {counted(len(pack['controls']), 'control')} to {output}.", markup=False)
     if missing:
         words().print(f"Nothing of these happened in the period: {', '.join(missing)}.", markup=False)
+    if pack["events_unsigned"]:
+        words().print(
+            f"The checkpoint leaves out {counted(pack['events_unsigned'], 'newer event')}: the ledger cannot sign now."
+        )
     if pack["weeks_unsigned"] or pack["acts_without_ticket"]:
         words().print(
             f"Open: {counted(len(pack['weeks_unsigned']), 'week')} not signed off, "
             f"{counted(pack['acts_without_ticket'], 'administrative act')} without a ticket."
         )
+    if pack["events_unsigned"] or pack["weeks_unsigned"] or pack["acts_without_ticket"]:
         raise typer.Exit(3)
 
 
@@ -72,6 +77,7 @@ def pack_of(home: Home, begin: datetime, end: datetime) -> dict[str, Any]:
         "written": format_time(datetime.now(UTC)),
         "checkpoint": state.checkpoint,
         "size": state.size,
+        "events_unsigned": state.unsigned,
         "controls": [evidence_of(control, counts) for control in known_controls()],
         "weeks_unsigned": [
             week.period for week in weeks_of(home) if not week.complete and _within(week.period, begin, end)

@@ -11,7 +11,7 @@ import typer
 
 from enclave.cli.audit_log import LogOption, VkeyOption, call, counted, read_saved, tell_verdict, verifier_key
 from enclave.cli.output import HomeOption, JsonOption, home_of, words, write_json
-from enclave.core.errors import NotFoundError
+from enclave.core.errors import NotFoundError, UnavailableError
 from enclave.wire.messages import audit as ask
 
 
@@ -25,12 +25,18 @@ def vkey(log: LogOption = None, home: HomeOption = None, json_path: JsonOption =
 
 
 def checkpoint(home: HomeOption = None, json_path: JsonOption = None) -> None:
-    """Print a fresh signed checkpoint: save it, and later `verify --against` it."""
+    """Print a fresh signed checkpoint: save it, and later `verify --against` it. Exit 14 when it is an older one."""
     state = call(home_of(home), ask.State())
     if json_path is not None:
         write_json(dataclasses.asdict(state), json_path)
     else:
         sys.stdout.write(state.checkpoint)
+    if state.unsigned:
+        raise UnavailableError(
+            f"checkpoint: wanted a fresh one, got the last that was signed, over {counted(state.size, 'event')}; "
+            f"{counted(state.unsigned, 'newer event')} cannot be signed now. See to the ledger's key or its token",
+            code="checkpoint_old",
+        )
 
 
 def verify(

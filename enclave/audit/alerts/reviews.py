@@ -11,7 +11,7 @@ from enclave.audit.alerts.desk import AlertDesk, check_words
 from enclave.audit.alerts.model import Alert, Signature
 from enclave.audit.alerts.review import Week, parse_week, unsigned, weeks_over
 from enclave.core.clock import format_time, parse_time
-from enclave.core.errors import EnclaveError, NotFoundError
+from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError
 from enclave.policy.model import Facts, OversightFacts, Resource
 from enclave.wire.messages import watch as m
 from enclave.wire.messages.audit import AskWatched, LogState
@@ -23,7 +23,7 @@ class Checkpoint(Protocol):
     """Asks the ledger for a fresh checkpoint."""
 
     def __call__(self) -> LogState:
-        """Raises ``UnavailableError``."""
+        """Raises ``UnavailableError``; the checkpoint is an older one while ``unsigned`` events are left out of it."""
         ...
 
 
@@ -68,6 +68,12 @@ class ReviewDesk:
         rows = self._events(week)
         acted = any(who == actor.name and kind not in READING for kind, who, *_ in rows)
         head = self.checkpoint()
+        if head.unsigned:
+            self.desk.refuse("review.sign", actor.name, "not_signed", detail)
+            raise UnavailableError(
+                "review: wanted a checkpoint over all of the ledger, got an older one; its key does not answer",
+                code="checkpoint_old",
+            )
         signature = Signature(week.name, actor.name, format_time(self._now()), head.size, head.root, acted)
         after = replace(week, signatures=(*week.signatures, signature))
         detail |= {"size": head.size, "root": head.root, "events": sum(int(row[3]) for row in rows)}

@@ -63,7 +63,11 @@ class AskWatched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogState:
-    """Where the log stands. ``time`` is the ledger's last; ``behind_s`` how far the machine's clock is behind it."""
+    """Where the log stands. ``time`` is the ledger's last; ``behind_s`` how far the machine's clock is behind it.
+
+    ``size``, ``root`` and ``checkpoint`` are the last that was signed; ``unsigned`` is how many newer events there are
+    that it leaves out as no new one can be signed, 0 when the checkpoint is fresh.
+    """
 
     size: int
     root: str
@@ -71,12 +75,13 @@ class LogState:
     queryable: int
     time: str = ""
     behind_s: float = 0.0
+    unsigned: int = 0
 
 
 @request("audit.state", reply=LogState)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Asks where the log stands, after a fresh checkpoint was signed."""
+    """Asks where the log stands, after a fresh checkpoint was signed if that can be done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

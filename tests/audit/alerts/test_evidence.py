@@ -16,7 +16,7 @@ from enclave.audit.controls import KINDS, WORKFLOWS, known_controls, parse_contr
 from enclave.audit.evidence_page import html_of
 from enclave.audit.verify import verify_log
 from enclave.cli.session import Session, write_session
-from enclave.core.errors import InvalidError
+from enclave.core.errors import InvalidError, NotFoundError
 from enclave.policy.model import Actor
 
 TESTS = Path(__file__).parents[2]
@@ -93,6 +93,24 @@ def test_an_act_without_a_ticket_is_said_and_ends_with_three(auditd, evidence, t
     assert "1 administrative act without a ticket" in err
 
 
+def test_a_pack_whose_checkpoint_is_an_older_one_says_so_and_ends_with_three(
+    auditd, evidence, tmp_path, monkeypatch
+) -> None:
+    def silent_key(_message: bytes) -> bytes:
+        raise NotFoundError("token: wanted the token that the URI names, got none that fits", code="token_missing")
+
+    auditd.daemon.ledger.checkpoint()
+    monkeypatch.setattr(auditd.daemon.ledger, "_sign", silent_key)
+    auditd.client.record("login.ok", actor="rosa", source="10.1.2.3")
+    code, err = evidence("--output", tmp_path / "pack")
+    assert code == 3
+    assert "The checkpoint leaves out" in err
+    pack = json.loads((tmp_path / "pack" / "evidence.json").read_text("utf-8"))
+    assert pack["events_unsigned"] > 0
+    assert f"\n{pack['size']}\n" in pack["checkpoint"]
+    assert "newer events, which could not be signed" in (tmp_path / "pack" / "evidence.html").read_text("utf-8")
+
+
 def test_who_is_no_auditor_gets_no_pack(evidence, tmp_path) -> None:
     assert evidence("--output", tmp_path / "pack", who="rosa")[0] == 10
     assert not (tmp_path / "pack").exists()
@@ -108,7 +126,9 @@ def test_what_stands_in_the_pack_is_escaped_on_the_page() -> None:
     control = {name: [] for name in ("workflow", "rows", "tests")} | {"events": {}, "kind": "technical"}
     control |= dict.fromkeys(("safeguard", "section", "mechanism", "held_by"), "<script>x</script>")
     pack: dict[str, Any] = dict.fromkeys(("from", "to", "written", "checkpoint"), "<script>x</script>")
-    page = html_of(pack | {"size": 1, "controls": [control], "weeks_unsigned": ["<b>"], "acts_without_ticket": 0})
+    pack |= {"size": 1, "events_unsigned": 2, "controls": [control], "weeks_unsigned": ["<b>"]}
+    page = html_of(pack | {"acts_without_ticket": 0})
+    assert "leaves out 2 newer events" in page
     assert "<script>" not in page
     assert "<b>" not in page
 

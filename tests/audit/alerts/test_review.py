@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from enclave.audit.alerts.model import Signature
 from enclave.audit.alerts.review import Week, parse_week, unsigned, week_of, weeks_over
-from enclave.core.errors import ConflictError, InvalidError, NotFoundError
+from enclave.core.errors import ConflictError, DeniedError, InvalidError, NotFoundError, UnavailableError
 from enclave.runtime.clock import SystemClock
 from enclave.wire.messages import watch as m
 
@@ -92,6 +92,22 @@ def test_an_auditor_signs_a_week_over_a_checkpoint_and_it_is_no_longer_reported(
     assert event["detail"]["root"] == signed.signatures[0].root
     assert event["detail"]["size"] == signed.signatures[0].size
     assert later.ask(m.AskWatchState()).unsigned_weeks == 0
+
+
+def test_no_week_is_signed_over_an_older_checkpoint_while_the_ledgers_key_is_silent(auditd, later, monkeypatch):
+    auditd.client.record("login.ok", actor="rosa", source="10.0.0.5")
+    mine = m.SignReview(token="ada-token", period=this_week(), note="Looked at all of it.")
+    with monkeypatch.context() as silent:
+        silent.setattr(auditd.daemon.ledger, "_sign", silent_key)
+        with pytest.raises(UnavailableError) as caught:
+            later.ask(mine)
+        assert caught.value.code == "checkpoint_old"
+    assert [event["reason"] for event in auditd.events(kind="review.sign")] == ["not_signed"]
+    assert later.ask(mine).complete
+
+
+def silent_key(_message: bytes) -> bytes:
+    raise DeniedError("token: wanted its PIN, got another one", code="token_pin")
 
 
 def test_who_acted_in_the_week_needs_another_auditor(auditd, later):

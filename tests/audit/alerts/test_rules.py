@@ -89,6 +89,22 @@ def test_a_second_night_of_strange_hours_is_told_as_the_first_was_and_each_once(
     assert keys == [f"{first:%Y-%m-%d}", f"{first + timedelta(days=apart):%Y-%m-%d}"]
 
 
+def test_each_stop_of_signing_is_told_a_second_one_of_the_same_day_too() -> None:
+    engine = duckdb.connect(":memory:")
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(TABLES + VIEWS)
+    morning = datetime(2026, 3, 2, 6, tzinfo=UTC)
+    for seq, (hours, outcome) in enumerate([(0, "failed"), (1, "ok"), (2, "failed"), (3, "ok"), (26, "failed")]):
+        engine.execute(
+            "INSERT INTO records BY NAME SELECT $1 AS seq, 'service:auditd' AS actor, 'audit.signing' AS kind, "
+            "$2 AS outcome, '{}' AS detail, 1 AS writer_uid, to_hex($1) AS id, $3::TIMESTAMPTZ AS time, "
+            "$3::TIMESTAMPTZ AS received",
+            [seq, outcome, morning + timedelta(hours=hours)],
+        )
+    sql = rule_sql(known_rules()["ledger_unsigned"], since=morning, at=morning + timedelta(hours=27))
+    assert sorted(row[1:4] for row in engine.execute(sql).fetchall()) == [("0", 1.0, 0), ("2", 1.0, 2), ("4", 1.0, 4)]
+
+
 def test_a_question_that_is_not_on_the_list_is_none() -> None:
     at = "2026-11-22T12:00:00Z"
     for question in ("SELECT 1", "", "bulk_read; DROP TABLE records", "../bulk_read"):
