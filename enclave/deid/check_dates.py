@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from enclave.deid.actions import Action
+from enclave.deid.actions import Action, dummy
 from enclave.deid.dates import keep_tm, parse_da, shift_da, shift_dt
 from enclave.deid.decoding import items_of
 from enclave.deid.places import Place, Places
@@ -19,7 +19,7 @@ Moments = tuple[tuple[int, str], ...]  # the hash of a place with its representa
 _SOP_CLASS = 0x00080016
 _VRS = frozenset({"DA", "DT", "TM"})
 _GONE = frozenset({Action.REMOVE, Action.ZERO})
-_DAY = 8  # digits
+_DAY, _HOUR = 8, 2  # digits
 KeepsPrivate = Callable[[Node, int], bool]
 
 
@@ -68,12 +68,15 @@ class Dates:
         return action is Action.CLEAN or (vr == "TM" and action is Action.KEEP)
 
     def _moved(self, before: str, after: str, *, days: int) -> bool:
-        """Whether the values of one place, behind their representation, are those from before, ``days`` later."""
+        """Whether the values of one place, behind their representation, are those from before, ``days`` later.
+
+        Of what could not move nothing may be left: the place is empty or holds the dummy of a mandatory value.
+        """
         vr, *old = before.split("\\")
         other, *new = after.split("\\") if after else (vr,)
         old = [text for text in old if self._can_move(vr, text, days)]
-        if not old:  # nothing that could move: empty, or the dummy of a mandatory value
-            return True
+        if not old:
+            return not any(text.strip(" \0") for text in new) or (other == vr and new == [dummy(vr)])
         same = other == vr and len(old) == len(new)
         return same and all(self._is_later(vr, one, two, days) for one, two in zip(old, new, strict=True))
 
@@ -82,11 +85,11 @@ class Dates:
             return bool(shift_da(text, days=days))
         if vr == "DT":
             return bool(shift_dt(text, days=days))
-        return bool(keep_tm(text)) and self.times == "exact"
+        return bool(keep_tm(text, times=self.times))
 
     def _is_later(self, vr: str, old: str, new: str, days: int) -> bool:
         if vr == "TM":
-            return old.strip() == new.strip()
+            return new.strip() == (old.strip(" \0")[:_HOUR] if self.times == "hour" else old.strip())
         one = parse_da(old if vr == "DA" else old[:_DAY])
         two = parse_da(new if vr == "DA" else new[:_DAY])
         if one is None or two is None or (two - one).days != days:

@@ -163,3 +163,43 @@ def test_any_bytes_in_the_place_of_dates_are_compared_or_passed_over(values: dic
         node[tag] = ({0x00080016: "UI", 0x00080020: "DA", 0x0008002A: "DT", 0x00080030: "TM"}[tag], value)
     found = DATES.of(node)
     assert DATES.wrong(found, (), days=-3) <= len(found)
+
+
+def of_values(**values: str) -> Moments:
+    node = Node(("ascii",))
+    node[0x00080016] = ("UI", b"1.2.840.10008.5.1.4.1.1.2")
+    for vr, value in values.items():
+        node[{"DA": 0x00080020, "DT": 0x0008002A, "TM": 0x00080030}[vr]] = (vr, value.encode())
+    return DATES.of(node)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "dummy"),
+    [
+        ("DA", "1961-02-03", "19000101"),
+        ("DA", "1961", "19000101"),
+        ("DT", "1961-02-03T10", "19000101000000"),
+        ("TM", "10 o'clock", "000000"),
+    ],
+)
+@pytest.mark.parametrize("left", ["unchanged", "another", "in part"])
+def test_of_a_value_that_is_no_date_nothing_may_be_left(vr: str, value: str, dummy: str, left: str) -> None:
+    before = of_values(**{vr: value})
+    after = {
+        "unchanged": value,
+        "another": {"DA": "19610101", "DT": "19610101", "TM": "1000"}[vr],
+        "in part": value[:4],
+    }
+    assert DATES.wrong(before, of_values(**{vr: after[left]}), days=-9) == 1
+    assert [DATES.wrong(before, of_values(**{vr: fine}), days=-9) for fine in ("", dummy)] == [0, 0]
+    assert DATES.wrong(before, (), days=-9) == 0
+
+
+@pytest.mark.parametrize(("times", "kept"), [("exact", "081530"), ("hour", "08"), ("none", "")])
+def test_no_finer_time_of_day_passes_than_the_recipe_keeps(times: str, kept: str) -> None:
+    dates = Dates(DATES.places, DATES.keeps_private, times)
+    before = of_values(TM="081530")
+    passed = {
+        text for text in ("081530", "0815", "08", "09", "") if not dates.wrong(before, of_values(TM=text), days=-9)
+    }
+    assert passed == {kept}
