@@ -13,7 +13,7 @@ import select
 import struct
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from enclave.deid.fork_client import client_of
 from enclave.deid.plain_pdf import share_written, write_pdf
@@ -77,19 +77,33 @@ def _cleaned(page: str, clean: Clean) -> list[str]:
 
 
 def _blocks(page: str) -> list[str]:
-    """Paragraphs, and parts of those that are too long; no line is cut but one that is a block too long by itself."""
+    """Paragraphs, and parts of those that are too long; a line that is too long by itself is parted at blanks.
+
+    Raises ``Quarantined`` for a word longer than a block: of its parts, each judged alone, nobody knows the whole.
+    """
     found: list[str] = []
     for paragraph in _BLANK_LINES.split(page):
         block = ""
         for line in paragraph.split("\n"):
-            for at in range(0, max(1, len(line)), _BLOCK_CHARS):
-                part = line[at : at + _BLOCK_CHARS]
+            for part in _parts(line):
                 if block and len(block) + len(part) >= _BLOCK_CHARS:
                     found.append(block)
                     block = ""
                 block = f"{block}\n{part}" if block else part
         found.append(block)
     return [block for block in found if block.strip()]
+
+
+def _parts(line: str) -> Iterator[str]:
+    """A line in pieces of at most a block, each cut at the last blank that is in reach."""
+    at = 0
+    while len(line) - at > _BLOCK_CHARS:
+        end = next((end for end in range(at + _BLOCK_CHARS, at, -1) if line[end].isspace()), at)
+        if end == at:
+            raise Quarantined("document_unreadable")
+        yield line[at:end]
+        at = end
+    yield line[at:]
 
 
 def _readable(page: str) -> str:

@@ -124,8 +124,9 @@ def test_the_same_document_and_key_give_the_same_bytes(keyring: Keyring, tmp_pat
         (b"Zanaryquist", "document_unreadable"),
         (make_pdf(PAGES)[:400], "document_unreadable"),
         (make_pdf([["word"]] * 501), "document_unreadable"),
+        (make_pdf([["some words before", "x" * 4_001]]), "document_unreadable"),
     ],
-    ids=["scan", "mostly scan", "encrypted", "no pdf", "words", "truncated", "too many pages"],
+    ids=["scan", "mostly scan", "encrypted", "no pdf", "words", "truncated", "too many pages", "endless word"],
 )
 def test_a_pdf_that_cannot_be_cleaned_is_held_back(
     document: bytes, reason: str, keyring: Keyring, tmp_path: Path
@@ -236,7 +237,7 @@ def test_after_a_crash_of_the_process_the_next_document_is_read() -> None:
 
 def test_more_text_than_anybody_reads_is_held_back() -> None:
     with pytest.raises(Quarantined) as verdict:
-        cleaned_pdf(("OB", make_pdf([["x" * 10_000] * 110])), clean=str)
+        cleaned_pdf(("OB", make_pdf([["xxxx " * 2_000] * 110])), clean=str)
     assert verdict.value.reason == "document_unreadable"
 
 
@@ -298,6 +299,29 @@ def test_of_any_text_the_share_that_can_be_written_is_known(text: str) -> None:
 def test_blocks_hold_every_word_of_a_page(page: str) -> None:
     readable = documents._readable(page)
     assert " ".join(documents._blocks(readable)).split() == readable.split()
+
+
+@given(st.lists(st.text("ab1 \t", min_size=1, max_size=30), max_size=8), st.sampled_from([5, 40]))
+def test_no_word_is_cut_whatever_the_length_of_its_line(lines: list[str], limit: int) -> None:
+    page = "\n".join(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_BLOCK_CHARS", limit)
+        try:
+            found = documents._blocks(page)
+        except Quarantined as verdict:
+            assert verdict.reason == "document_unreadable"
+            assert max(map(len, page.split())) >= limit
+            return
+    assert [word for block in found for word in block.split()] == page.split()
+    assert all(len(block) <= limit for block in found)
+
+
+@pytest.mark.parametrize("before", range(3_988, 4_001))
+def test_a_number_at_the_end_of_a_block_is_judged_whole(before: int) -> None:
+    line = ("finding " * 500)[: before - 1] + " 48104488 was seen again in the clinic"
+    blocks = documents._blocks(line)
+    assert len(blocks) == 2
+    assert sum("48104488" in block.split() for block in blocks) == 1
 
 
 def test_a_script_that_cannot_be_written_is_known() -> None:
