@@ -269,7 +269,8 @@ class _Job:
         evidence = evidence_of({index: self._seen[index].device for index in paths})
         with self._stage("look"):
             layouts = self._look_at({index: paths[index] for index in (*sample, *evidence)}, plan, journal, pool)
-        templates = learn(layouts[index] for index in evidence if index in layouts)
+        unseen = {self._seen[index].device for index in evidence if index not in layouts}
+        templates = learn((layouts[index] for index in evidence if index in layouts), unseen=unseen)
         self._templates = {
             "devices": len(templates),
             "lines": sum(len(template.lines) for template in templates.values()),

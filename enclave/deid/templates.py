@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from enclave.deid.looking import is_slice
@@ -110,12 +110,17 @@ def evidence_of(devices: Mapping[int, str]) -> list[int]:
     return sorted(found)
 
 
-def learn(layouts: Iterable[Layout]) -> dict[str, Template]:
-    """The templates of all devices that have stable lines."""
+def learn(layouts: Iterable[Layout], *, unseen: Collection[str] = ()) -> dict[str, Template]:
+    """The templates of all devices that have stable lines.
+
+    ``unseen``: the devices of which an image was to be looked at and could not be. What stands in it nobody knows, so
+    detection is spared in none of theirs.
+    """
     by_device: defaultdict[str, list[Layout]] = defaultdict(list)
     for layout in sorted(layouts, key=lambda one: one.index):
         by_device[layout.device].append(layout)
     found = {device: _template(seen) for device, seen in by_device.items() if len(seen) >= LEAST}
+    found |= {device: replace(found[device], spares=False) for device in unseen if device in found}
     return {device: template for device, template in found.items() if template.lines}
 
 

@@ -73,6 +73,13 @@ def test_forty_nine_layouts_do_not_spare_detection() -> None:
     assert not learn(layouts(49, NAME))["device"].spares
 
 
+def test_one_image_that_could_not_be_looked_at_keeps_detection() -> None:
+    found = learn(layouts(50, NAME), unseen={"device"})["device"]
+    assert (found.lines, found.spares) == ((NAME,), False)
+    assert learn(layouts(50, NAME), unseen={"other"})["device"].spares
+    assert learn(layouts(4, NAME), unseen={"device"}) == {}
+
+
 def test_every_tenth_of_the_other_images_is_audited() -> None:
     looked_at = evidence_of(dict.fromkeys(range(250), "device"))
     assert len(looked_at) == 50 + 20
@@ -150,6 +157,22 @@ def test_a_spared_image_says_so_and_its_output_passes_the_check(
     assert all(any("box" in one for one in image_) for image_ in spared)
     assert report["templates"]["spared"] == len(spared)
     assert checked["ok"]
+
+
+@pytest.mark.slow
+def test_no_image_is_spared_where_the_look_at_one_of_its_device_failed(
+    tmp_path: Path, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "EVIDENCE", 5)
+    monkeypatch.setattr(templates, "AUDIT_STEP", 2)
+    (tmp_path / "in").mkdir()
+    for number in range(8):
+        write(tmp_path / "in", number, image("Branlund Anne"))
+    path = tmp_path / "in" / "006.dcm"
+    path.write_bytes(path.read_bytes()[:-900])  # of those that are audited
+    report, _ = run(tmp_path, keyring)
+    assert (report["templates"]["sparing"], report["templates"]["spared"]) == (0, 0)
+    assert report["quarantined"] == 1
 
 
 @pytest.mark.slow
