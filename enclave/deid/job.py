@@ -117,6 +117,7 @@ class _Job:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._outcomes: list[Outcome] = []
         self._seen: dict[int, Seen] = {}
+        self._done: dict[int, Outcome] = {}
         self._faces = account({}, {})
         self._heads: list[tuple[tuple[int, ...], SeenHead]] = []
         self._templates: dict[str, int] = {}
@@ -136,7 +137,7 @@ class _Job:
             planted = canaries.plant(count, folder=folder, keyring=self._spec.keyring)
             cohort = self._harvest(entries, raw, planted=planted, pool=pool)
             tools = tools_of(self._recipe, keyring=self._spec.keyring, cohort=cohort)
-            self._begin(journal, raw)
+            self._begin(journal, raw, entries)
             self._outcomes += [_refused(entry, "table_without_roles") for entry in unknown]
             files = [entry for entry in entries if not entry.is_table]
             plan = Plan(tools, staging)
@@ -181,8 +182,8 @@ class _Job:
         stack.callback(clear_staging, output)
         return staging
 
-    def _begin(self, journal: Journal, raw: list[tuple[Entry, RawTable]]) -> None:
-        """Goes on with what the journal remembers; a file that it does not remember is made again."""
+    def _begin(self, journal: Journal, raw: list[tuple[Entry, RawTable]], entries: list[Entry]) -> None:
+        """Goes on with what the journal remembers; a file that it does not remember just so is made again."""
         output = self._spec.output
         state = [(index, seen.fingerprint.partition(":")[0]) for index, seen in self._seen.items()]
         state += [(outcome.index, outcome.reason) for outcome in self._outcomes]
@@ -190,8 +191,12 @@ class _Job:
         check = hmac.new(self._spec.keyring.patient, b"check", hashlib.sha256).hexdigest()
         inputs = digest_hex([[index, value] for index, value in sorted(state)])
         journal.begin(job_digest(self._recipe, key_check=check, inputs=inputs))
-        done = (journal.done(index, seen.fingerprint) for index, seen in self._seen.items())
-        kept = {outcome.path for outcome in done if outcome is not None and outcome.path}
+        for entry in entries:
+            seen = self._seen.get(entry.index)
+            outcome = journal.done(entry.index, seen.fingerprint, path=entry.path) if seen is not None else None
+            if outcome is not None:
+                self._done[entry.index] = outcome
+        kept = {outcome.path for outcome in self._done.values() if outcome.path}
         for path in (output / "dicom").rglob("*"):
             if (path.is_file() or path.is_symlink()) and path.relative_to(output).as_posix() not in kept:
                 path.unlink()
@@ -291,7 +296,7 @@ class _Job:
     def _look_at(self, images: dict[int, Path], plan: Plan, journal: Journal, pool: Pool) -> dict[int, Layout]:
         """What was found in each image that can be looked at; only what the journal does not know is looked at."""
         tasks = [(index, path, self._seen[index].fingerprint) for index, path in sorted(images.items())]
-        known = {index: journal.looked(index, fingerprint) for index, _, fingerprint in tasks}
+        known = {index: journal.looked(index, fingerprint, path=path) for index, path, fingerprint in tasks}
         found = {index: layout for index, layout in known.items() if layout is not None}
         done = len(found)
         for layout in pool.look([task for task in tasks if task[0] not in found], plan):
@@ -308,7 +313,7 @@ class _Job:
             seen = self._seen.get(entry.index)
             if seen is None:
                 continue  # refused in the first pass, with its reason
-            before = journal.done(entry.index, seen.fingerprint)
+            before = self._done.get(entry.index)
             if before is not None:
                 self._outcomes.append(before)
             else:

@@ -12,9 +12,10 @@ from enclave.core.canonical import digest_hex
 from enclave.core.errors import ConflictError
 from enclave.deid.iods import types_edition
 from enclave.deid.recipe import Recipe
+from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition
 from enclave.deid.templates import Layout
-from enclave.deid.worker import Outcome
+from enclave.deid.worker import Outcome, pixels_of
 
 NAME = ".journal.jsonl"
 
@@ -69,17 +70,24 @@ class Journal:
             outcome = Outcome(**fields)
             self._done[outcome.index] = outcome
 
-    def done(self, index: int, fingerprint: str) -> Outcome | None:
-        """The outcome of a file that was finished before; None when it was not, has changed since, or failed."""
+    def done(self, index: int, fingerprint: str, *, path: Path) -> Outcome | None:
+        """The outcome of the file at ``path`` that was finished before; None when it was not, or failed, or when the
+        bytes of it or of what was made of it are others since."""
         outcome = self._done.get(index)
         if outcome is None or outcome.fingerprint != fingerprint or outcome.reason == "failed":
             return None
-        return outcome
+        if not outcome.input_sha256 or sha256_of(path) != outcome.input_sha256:
+            return None
+        made = sha256_of(self._path.parent / outcome.path) if outcome.path else outcome.output_sha256
+        return outcome if made == outcome.output_sha256 else None
 
-    def looked(self, index: int, fingerprint: str) -> Layout | None:
-        """What was seen in an image before; None when it was not looked at or has changed since."""
+    def looked(self, index: int, fingerprint: str, *, path: Path) -> Layout | None:
+        """What was seen in the image at ``path`` before; None when it was not looked at, or when its pixels or anything
+        else in it are others since."""
         layout = self._looked.get(index)
-        return layout if layout is not None and layout.fingerprint == fingerprint else None
+        if layout is None or layout.fingerprint != fingerprint:
+            return None
+        return layout if layout.pixels and layout.pixels == pixels_of(path) else None
 
     def add(self, outcome: Outcome) -> None:
         """Remembers a finished file."""

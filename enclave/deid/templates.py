@@ -29,7 +29,8 @@ _DEVICE = (0x00080070, 0x00081090, 0x00080060, 0x00280004)  # manufacturer, mode
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What detection found in one image; ``fingerprint`` tells the state of the file that it was found in.
+    """What detection found in one image; ``fingerprint`` tells the state of the file that it was found in, ``pixels``
+    (SHA-256) the bytes of its pixel element.
 
     ``boxes``: what is to be blanked. ``kept``: how many lines of technique stay.
     """
@@ -37,6 +38,7 @@ class Layout:
     index: int
     device: str
     fingerprint: str
+    pixels: str
     boxes: tuple[Box, ...]
     kept: int = 0
 

@@ -22,7 +22,7 @@ from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, Face
 from enclave.deid.harvest import Harvest, patient_key
 from enclave.deid.instance import REVIEW, InstanceCleaner, Tools, Trace
 from enclave.deid.looking import Looked, frames_of, is_slice, look_at
-from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, trim
+from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, pixel_sha256, trim
 from enclave.deid.profile import OPTIONS, PIXEL_OPTIONS
 from enclave.deid.reading import Instance, read_instance
 from enclave.deid.reasons import Quarantined
@@ -166,8 +166,9 @@ class Worker:
         order = self._screen(outcome, tree)
         cleaner = self._cleaner(patient_key(tree))
         with _timed(outcome, "pixels"):
+            known = self._known(outcome, instance, elements)
             instance, faceless = _without_face(instance, order)
-            change = self._change(outcome, instance, elements, cleaner)
+            change = self._change(known, instance, elements, cleaner)
             redaction = change.redaction
         with _timed(outcome, "clean"):
             cleaned, trace = self._cleaned(tree, cleaner)
@@ -215,32 +216,38 @@ class Worker:
                 elements = trim(instance.tree, instance.pixels)
                 cleaner = self._cleaner(patient_key(instance.tree))
                 _, looked = look_at(instance, elements, identifies=cleaner.identifies, thoroughly=True)
-                state = instance.fingerprint
+                state, seen = instance.fingerprint, pixel_sha256(source, elements)
         except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
             return None
         if state != fingerprint:
             return None
-        return Layout(index, device_of(instance.tree), fingerprint, looked.boxes, looked.kept)
+        return Layout(index, device_of(instance.tree), fingerprint, seen, looked.boxes, looked.kept)
+
+    def _known(self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...]) -> Layout | None:
+        """What was found before in just these pixels; the same header, size and time do not say that they are."""
+        known = self._plan.layouts.get(outcome.index)
+        if known is None or not elements or known.fingerprint != outcome.fingerprint:
+            return None
+        return known if known.pixels == pixel_sha256(instance.source, elements) else None
 
     def _change(
-        self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
+        self, known: Layout | None, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
     ) -> _Change:
-        redaction, spared = self._redaction(outcome, instance, elements, cleaner)
+        redaction, spared = self._redaction(known, instance, elements, cleaner)
         if redaction is not None:
             return _Change(redaction, spared)
         words = words_beside(instance.source, instance.tree, elements, syntax=instance.syntax)
         return _Change(None, spared, words)
 
     def _redaction(
-        self, outcome: Outcome, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
+        self, known: Layout | None, instance: Instance, elements: tuple[PixelElement, ...], cleaner: InstanceCleaner
     ) -> tuple[Redaction | None, bool]:
         """What to write in place of the pixels, None when no text is in them or they are not to be cleaned; and whether
         the network was spared because all images of the device look the same."""
         if not self._cleans_pixels or not elements:
             return None, False
         template = self._plan.templates.get(device_of(instance.tree))
-        known = self._plan.layouts.get(outcome.index)
-        if known is not None and known.fingerprint == outcome.fingerprint:
+        if known is not None:
             frames, looked = frames_of(instance, elements), Looked(known.boxes)
         else:
             frames, looked = look_at(
@@ -354,6 +361,17 @@ def harvest_file(harvest: Harvest, path: Path, *, evidence: bool = True, images:
         raise
     except Exception:  # noqa: BLE001 - hostile bytes raise anything; the verdict is the same
         raise Quarantined("unreadable") from None
+
+
+def pixels_of(path: Path) -> str:
+    """SHA-256 of the pixels in the file at ``path``, as ``Worker.layout`` takes it; empty when nobody can tell."""
+    try:
+        with open_source(path) as source:
+            instance = read_instance(source)
+            check_pixels(instance.tree, instance.pixels, syntax=instance.syntax)
+            return pixel_sha256(source, trim(instance.tree, instance.pixels))
+    except Exception:  # noqa: BLE001 - the second pass says what is wrong with it
+        return ""
 
 
 def _without_face(instance: Instance, order: FaceOrder | None) -> tuple[Instance, bool]:

@@ -16,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from optional import need
+from PIL import Image, ImageDraw, ImageFont
 from pyarrow import parquet
 
 from enclave.core.errors import ConflictError, InvalidError, UnavailableError
@@ -201,6 +203,106 @@ def test_an_image_that_changed_since_it_was_looked_at_is_looked_at_again(
         if "looked" in line and line["looked"]["index"] == seen["index"]
     ]
     assert last[-1]["boxes"] == []
+
+
+def with_text(path: Path) -> bytes:
+    """Writes a line into the pixels of the file at ``path``; its header, size and time stay. Gives the new pixels."""
+    state = path.stat()
+    image = pydicom.dcmread(path)
+    page = Image.fromarray(np.random.default_rng(5).integers(20, 44, (image.Rows, image.Columns)).astype(np.uint8))
+    ImageDraw.Draw(page).text((8, 8), "OSWINTHAL BREKKEBY", fill=250, font=ImageFont.load_default(20))
+    pixels = np.asarray(page).astype(np.uint8 if image.BitsAllocated == 8 else np.uint16)
+    data = path.read_bytes()
+    assert data.count(bytes(image.PixelData)) == 1
+    path.write_bytes(data.replace(bytes(image.PixelData), pixels.tobytes()))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    return pixels.tobytes()
+
+
+@pytest.fixture
+def plain(source: Any, tmp_path: Path) -> Path:
+    """Five radiographs of one device without any text in them."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = pydicom.dcmread(next(iter(sorted((source[0] / "dicom").glob("*/*_CR/*.dcm")))))
+    image.Rows = image.Columns = 192
+    image.Manufacturer, image.ManufacturerModelName = "Maker", "Scan 9"
+    grey = np.random.default_rng(5).integers(20, 44, (192, 192))
+    image.PixelData = grey.astype(np.uint8 if image.BitsAllocated == 8 else np.uint16).tobytes()
+    for number in range(5):
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.4711.7.{number}"
+        image.save_as(folder / f"{number}.dcm")
+    return folder
+
+
+def test_pixels_that_changed_under_the_same_header_size_and_time_are_looked_at_when_a_job_goes_on(
+    plain: Path, keyring: Any, tmp_path: Path
+) -> None:
+    spec = JobSpec(inputs=[plain], output=tmp_path / "out", recipe=build_recipe({}), keyring=keyring)
+
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(replace(spec, progress=stop))
+    assert sorted(looked(tmp_path / "out")) == list(range(5))
+    new = with_text(plain / "2.dcm")
+    job = run_job(replace(spec, resume=True))
+    assert Counter(looked(tmp_path / "out")) == {0: 1, 1: 1, 2: 2, 3: 1, 4: 1}
+    assert job.report["redacted_boxes"] or job.report["quarantined"]
+    assert not [path for path in (tmp_path / "out").rglob("*.dcm") if pydicom.dcmread(path).PixelData == new]
+
+
+@pytest.mark.slow
+def test_pixels_that_changed_between_a_look_and_the_cleaning_are_looked_at_again(
+    plain: Path, keyring: Any, tmp_path: Path
+) -> None:
+    new = b""
+
+    def change(done: int, total: int) -> None:
+        nonlocal new
+        if done == total:
+            new = with_text(plain / "2.dcm")
+
+    spec = JobSpec(inputs=[plain], output=tmp_path / "out", recipe=build_recipe({}), keyring=keyring, looking=change)
+    job = run_job(spec)
+    assert new
+    assert job.report["redacted_boxes"] or job.report["quarantined"]
+    assert not [path for path in (tmp_path / "out").rglob("*.dcm") if pydicom.dcmread(path).PixelData == new]
+
+
+@pytest.mark.parametrize("damage", ["in the output", "in the input", "cut off", "a link", "gone"])
+def test_a_finished_file_is_kept_only_while_its_bytes_and_those_it_came_from_are_the_same(
+    damage: str, twins: Path, keyring: Any, headers_recipe: Any, tmp_path: Path
+) -> None:
+    recipe = replace(headers_recipe, tables={})
+    spec = JobSpec(inputs=[twins], output=tmp_path / "out", recipe=recipe, keyring=keyring, resume=True)
+    before = run_job(spec)
+    whole = contents(tmp_path / "out")
+    name, path = next((name, path) for name, path in before.sources.items() if path.name == "001.dcm")
+    (index,) = [one.index for one in before.outcomes if one.path == name]
+    damaged = tmp_path / "out" / name
+    data, state = damaged.read_bytes(), path.stat()
+    if damage == "in the output":
+        damaged.write_bytes(data[:-2] + bytes([data[-2] ^ 1, data[-1]]))
+    elif damage == "in the input":
+        path.write_bytes(path.read_bytes()[:-2] + b"\x7f\x01")
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    elif damage == "cut off":
+        damaged.write_bytes(data[:-100])
+    elif damage == "a link":
+        damaged.rename(tmp_path / "elsewhere.dcm")
+        damaged.symlink_to(tmp_path / "elsewhere.dcm")
+    else:
+        damaged.unlink()
+    run_job(spec)
+    assert Counter(journaled(tmp_path / "out"))[index] == 2
+    assert Counter(journaled(tmp_path / "out")).total() == len(before.outcomes) + 1
+    after = contents(tmp_path / "out")
+    assert not damaged.is_symlink()
+    assert (after[name] == whole[name]) == (damage != "in the input")
+    assert after[name][-2:] == (b"\x7f\x01" if damage == "in the input" else whole[name][-2:])
 
 
 def descendants(pid: int) -> list[int]:

@@ -27,7 +27,7 @@ SIZE = 160
 
 
 def layouts(count: int, *boxes: Box, start: int = 0) -> list[Layout]:
-    return [Layout(start + number, "device", "state", boxes) for number in range(count)]
+    return [Layout(start + number, "device", "state", "pixels", boxes) for number in range(count)]
 
 
 def test_a_line_that_nearly_all_images_have_is_stable() -> None:
