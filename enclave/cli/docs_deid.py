@@ -47,7 +47,8 @@ to clean and write it. Memory does not grow with the size of a file.
   output under the same paths. Workers get the pseudonym key and the identities of the cohort, so the cluster must be
   trusted as this machine is: beyond one machine use `tls://`. The loss of a worker loses and doubles nothing.
 - `--resume` goes on with a run that was interrupted, killed or out of disk: give the same input, recipe, key and output
-  folder; another recipe or key, and files with other headers, are refused. What is finished is not done again,
+  folder; another recipe or key, files with other headers, and another version of the enclave, of a library or of a
+  model are refused. What is finished is not done again,
   unless its bytes or those of the file that it came from are others since; what was found in an image counts for those
   pixels alone. Without `--resume` the output folder must be empty.
 

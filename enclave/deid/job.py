@@ -22,7 +22,7 @@ from enclave.deid.faces.order import FaceOrder, account
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
 from enclave.deid.instance import Tools, tools_of
-from enclave.deid.journal import Journal, job_digest
+from enclave.deid.journal import Journal, job_digest, software_digest
 from enclave.deid.keyring import Keyring
 from enclave.deid.long_text import settle
 from enclave.deid.pixel_form import Array
@@ -190,7 +190,8 @@ class _Job:
         state += [(entry.index, sha256_of(entry.path)) for entry, _ in raw]
         check = hmac.new(self._spec.keyring.patient, b"check", hashlib.sha256).hexdigest()
         inputs = digest_hex([[index, value] for index, value in sorted(state)])
-        journal.begin(job_digest(self._recipe, key_check=check, inputs=inputs))
+        digest = job_digest(self._recipe, key_check=check, inputs=inputs)
+        journal.begin(digest, software=software_digest(self._recipe))
         for entry in entries:
             seen = self._seen.get(entry.index)
             outcome = journal.done(entry.index, seen.fingerprint, path=entry.path) if seen is not None else None

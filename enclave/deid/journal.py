@@ -9,21 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from enclave.core.canonical import digest_hex
-from enclave.core.errors import ConflictError
-from enclave.deid.iods import types_edition
+from enclave.core.errors import ConflictError, UnavailableError
+from enclave.deid.provenance import tool_versions
 from enclave.deid.recipe import Recipe
 from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition
 from enclave.deid.templates import Layout
 from enclave.deid.worker import Outcome, pixels_of
+from enclave.detectors.pixel_text.network import check_models, model_folder
 
 NAME = ".journal.jsonl"
 
 
 def job_digest(recipe: Recipe, *, key_check: str, inputs: str) -> str:
-    """What must be the same for a job to go on: recipe, key, editions, and all that the first pass read."""
-    editions = f"{table_edition()}/{types_edition()}"
-    return digest_hex({"recipe": repr(recipe), "key": key_check, "table": editions, "inputs": inputs})
+    """What must be the same for a job to go on: recipe, key, and all that the first pass read."""
+    return digest_hex({"recipe": repr(recipe), "key": key_check, "inputs": inputs})
+
+
+def software_digest(recipe: Recipe) -> str:
+    """What decides and must be the same for a job to go on: the enclave and libraries by their versions, the models
+    that ``recipe`` asks for and the filter of the decoders by their bytes, the editions of the rules."""
+    tools = {**tool_versions(long_text=recipe.long_text), "table": table_edition()}
+    if "clean_pixel_data" in recipe.options:
+        tools["text network sha256"] = _text_network()
+    return digest_hex(tools)
+
+
+def _text_network() -> str:
+    """'none' where it is not installed: no image can be looked at there, and once it is, others are decided by it."""
+    try:
+        return check_models(model_folder())
+    except UnavailableError:
+        return "none"
 
 
 class Journal:
@@ -45,8 +62,9 @@ class Journal:
             self._file.close()
             raise ConflictError("deid: wanted an output folder for one job, got one where another works now") from None
 
-    def begin(self, digest: str) -> None:
-        """Loads what a job of the same ``digest`` did before; raises ``ConflictError`` when that was another job."""
+    def begin(self, digest: str, *, software: str) -> None:
+        """Loads what a job of the same ``digest`` did before; raises ``ConflictError`` when that was another job, or
+        when other ``software`` did it: what that decided, this one might decide otherwise."""
         self._file.seek(0)
         data = self._file.read()
         whole, _, torn = data.rpartition(b"\n")
@@ -54,9 +72,16 @@ class Journal:
             os.ftruncate(self._file.fileno(), len(data) - len(torn))
         lines = whole.splitlines()
         if not lines:
-            self._line({"job": digest})
+            self._line({"job": digest, "software": software})
             return
-        if json.loads(lines[0]).get("job") != digest:
+        began = json.loads(lines[0])
+        if began.get("software") != software:
+            raise ConflictError(
+                "deid --resume: wanted the software that this job began with, got another (the enclave, a library or a"
+                " model was changed since), which may decide otherwise; run the whole job into a new folder",
+                code="software_changed",
+            )
+        if began.get("job") != digest:
             raise ConflictError(
                 "deid --resume: wanted the same input, recipe and key as before, got others; use a new folder"
             )

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyarrow import parquet
 
 from enclave.core.errors import ConflictError, InvalidError, UnavailableError
+from enclave.deid import provenance
 from enclave.deid.commit import STAGING
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.journal import NAME, Journal
@@ -333,12 +334,13 @@ def test_two_jobs_cannot_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_journal_torn_in_its_first_or_last_line_is_taken_up(tmp_path: Path) -> None:
-    for torn in (b"", b'{"jo', b'{"job": "d"}\n{"index', b'{"job": "d"}\n'):
+    first = b'{"job": "d", "software": "s"}\n'
+    for torn in (b"", b'{"jo', first + b'{"index', first):
         (tmp_path / NAME).write_bytes(torn)
         journal = Journal(tmp_path)
-        journal.begin("d")
+        journal.begin("d", software="s")
         journal.close()
-        assert (tmp_path / NAME).read_bytes() == b'{"job": "d"}\n'
+        assert (tmp_path / NAME).read_bytes() == first
 
 
 def test_resuming_over_another_input_is_a_conflict(
@@ -350,6 +352,48 @@ def test_resuming_over_another_input_is_a_conflict(
     (twins / "000-again.dcm").unlink()
     with pytest.raises(ConflictError):
         run_job(spec)
+
+
+@pytest.mark.parametrize("changed", ["enclave", "pypdf", "text network", "language model", "table", "types"])
+def test_resuming_after_the_software_changed_is_a_conflict_that_says_so(
+    changed: str, twins: Path, keyring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    shutil.copy(twins / "broken.dcm", folder)
+    recipe = build_recipe({"long_text": "detectors"})
+    spec = JobSpec(inputs=[folder], output=tmp_path / "out", recipe=recipe, keyring=keyring, resume=True)
+    run_job(spec)
+    run_job(spec)
+    before = contents(tmp_path / "out")
+    real = provenance.version
+
+    def other(name: str) -> str:
+        return "99.0" if name == changed else real(name)
+
+    monkeypatch.setattr(provenance, "version", other)
+    for name, place in (
+        ("text network", "journal.check_models"),
+        ("language model", "provenance.check_model"),
+        ("table", "journal.table_edition"),
+        ("types", "provenance.types_edition"),
+    ):
+        if name == changed:
+            monkeypatch.setattr(f"enclave.deid.{place}", lambda *_: "0" * 64)
+    with pytest.raises(ConflictError) as caught:
+        run_job(spec)
+    assert caught.value.code == "software_changed"
+    assert "model was changed since" in caught.value.message
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_journal_that_says_nothing_of_its_software_is_not_taken_up(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b'{"job": "d"}\n')
+    journal = Journal(tmp_path)
+    with pytest.raises(ConflictError) as caught:
+        journal.begin("d", software="s")
+    journal.close()
+    assert caught.value.code == "software_changed"
 
 
 def test_a_file_whose_pixels_changed_between_two_runs_is_made_again(
