@@ -24,7 +24,7 @@ from enclave.detectors.pixel_text.boxes import Box, joined
 from enclave.detectors.pixel_text.finder import find_text, overview_factors, tiles_of
 from enclave.detectors.pixel_text.ink import fitted
 from enclave.detectors.pixel_text.network import TextNetwork, open_network
-from enclave.detectors.pixel_text.strokes import find_lines
+from enclave.detectors.pixel_text.strokes import TooManyLettersError, find_lines
 from enclave.detectors.pixel_text.views import by_window
 
 Identifies = Callable[[str], bool]
@@ -85,32 +85,50 @@ def frames_of(instance: Instance, elements: tuple[PixelElement, ...]) -> Frames:
 
 
 def passes_gate(frames: Frames, tree: Node, *, beside: Sequence[Box] = ()) -> bool:
-    """Whether the cheap method sees no row of letters at all, or none that goes on ``beside`` these boxes."""
-    for place, view in _views(planes_of(frames, tree)):
-        for line in find_lines(view, letters=_GATE_LETTERS):
-            if _covered(_placed(line, place), beside) < 1:
-                return False
-    return True
+    """Whether the cheap method sees no row of letters at all, or none that goes on ``beside`` these boxes.
+
+    What has too many letters to tell does not pass.
+    """
+    try:
+        lines = _lines(planes_of(frames, tree), letters=_GATE_LETTERS)
+        return all(_covered(box, beside) >= 1 for box in lines)
+    except TooManyLettersError:
+        return False
 
 
 def look(frames: Frames, tree: Node, *, network: TextNetwork, identifies: Identifies) -> Looked:
-    """The boxes of all text but technique; raises ``Quarantined`` when the two methods disagree."""
+    """The boxes of all text but technique; raises ``Quarantined`` when the two methods disagree, and for a picture with
+    too many letters for the second."""
     planes = list(planes_of(frames, tree))
     found = find_text(planes, network=network)
     allowed = _allowed(planes, found, network=network, identifies=identifies)
     boxes = [box for box in found if box not in allowed]
+    extra = _left_by(found, planes, allowed=allowed)
+    size = {"width": frames.form.columns, "height": frames.form.rows}
+    every = (box.within(**size) for box in joined([*boxes, *extra]))
+    return Looked(tuple(box for box in every if box.area), kept=len(allowed))
+
+
+def _left_by(found: list[Box], planes: list[Plane], *, allowed: Iterable[Box]) -> list[Box]:
+    """What the second method sees beside the lines that the network found; raises ``Quarantined``."""
     extra: list[Box] = []
-    for place, view in _views(planes):
-        for line in find_lines(view, letters=_SURE_LETTERS):
-            box = _placed(line, place)
+    try:
+        for box in _lines(planes, letters=_SURE_LETTERS):
             covered = _covered(box, found)
             if covered < _SLIGHT:
                 raise Quarantined("pixel_text_disagreement")
             if covered < 1 and _covered(box, allowed) < _SLIGHT:
                 extra.append(_lengthened(box, found))
-    size = {"width": frames.form.columns, "height": frames.form.rows}
-    every = (box.within(**size) for box in joined([*boxes, *extra]))
-    return Looked(tuple(box for box in every if box.area), kept=len(allowed))
+    except TooManyLettersError:
+        raise Quarantined("pixels_crowded") from None
+    return extra
+
+
+def _lines(planes: Iterable[Plane], *, letters: int) -> Iterator[Box]:
+    """The lines of all views, in the image; raises ``TooManyLettersError``."""
+    for place, view in _views(planes):
+        for line in find_lines(view, letters=letters):
+            yield _placed(line, place)
 
 
 def _placed(line: Box, place: _Place) -> Box:

@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "document_unreadable": "A PDF that is damaged, encrypted, beyond limits, or in a script that cannot be written.",
     "document_without_text": "A PDF without text, such as a scan: nobody can clean what its pictures show.",
     "pixel_text_disagreement": "A second method sees text in the image where the first sees none.",
+    "pixels_crowded": "An image is so full of strokes of a letter's size that lines of text cannot be told from them.",
     "pixels_undecodable": "No decoder takes the pixel data, so nobody can look for burned-in text.",
     "decoders_unconfined": "Decoders of pixels and documents cannot be confined here, so none runs: `enclave doctor`.",
     "pixels_irregular": "The header does not say how the pixel data are to be read, or says two things.",

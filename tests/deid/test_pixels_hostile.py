@@ -27,16 +27,18 @@ from pydicom.uid import (
 
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.keyring import Keyring
-from enclave.deid.looking import look_at
+from enclave.deid.looking import frames_of, look_at, passes_gate
 from enclave.deid.pixel_data import check_pixels, trim
 from enclave.deid.reading import read_instance
 from enclave.deid.reasons import REASONS, Quarantined
 from enclave.deid.recipe import Recipe
 from enclave.deid.source import open_source
+from enclave.detectors.pixel_text.boxes import Box
 from enclave.detectors.pixel_text.network import Array, Candidate
 
 SIDE = 32
 LOOKED_AT = {
+    "pixels_crowded",
     "pixels_irregular",
     "pixels_undecodable",
     "pixels_too_large",
@@ -169,6 +171,32 @@ def test_an_image_in_which_only_the_second_method_sees_text_is_held_back(
         with pytest.raises(Quarantined) as verdict:
             look_at(instance, instance.pixels, identifies=lambda _: False, thoroughly=True)
     assert verdict.value.reason == "pixel_text_disagreement"
+
+
+def test_an_image_with_more_letters_than_text_passes_no_gate_and_is_held_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = 700
+    hooks = np.full((side, side), 30, np.uint8)
+    for y in range(0, side - 7, 7):
+        for number, x in enumerate(range(0, side - 5, 5)):
+            hooks[y : y + 6, x] = hooks[y + 5, x : x + 3] = round(80 + 175 * abs(number % 40 - 20) / 20)
+    path = tmp_path / "a.dcm"
+    made = image(hooks.tobytes(), Rows=side, Columns=side, Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
+    made.save_as(path, enforce_file_format=True)
+    monkeypatch.setattr("enclave.deid.looking.open_network", Blind)
+    everything_but = [Box(0, 0, side, side - 30)]
+    with open_source(path) as source:
+        instance = read_instance(source)
+        frames = frames_of(instance, instance.pixels)
+        assert not passes_gate(frames, instance.tree)
+        assert not passes_gate(frames, instance.tree, beside=everything_but)
+        for thoroughly in (False, True):
+            with pytest.raises(Quarantined) as verdict:
+                look_at(
+                    instance, instance.pixels, identifies=lambda _: False, thoroughly=thoroughly, only=everything_but
+                )
+            assert verdict.value.reason == "pixels_crowded"
 
 
 COLOURS = ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "HSV", ""]

@@ -11,7 +11,7 @@ import numpy as np
 from enclave.detectors.pixel_text.boxes import Box, joined
 from enclave.detectors.pixel_text.ink import fitted
 from enclave.detectors.pixel_text.network import Array, Candidate, TextNetwork
-from enclave.detectors.pixel_text.strokes import find_lines
+from enclave.detectors.pixel_text.strokes import shows_lines
 from enclave.detectors.pixel_text.views import Layer, by_neighbourhood, by_window
 
 _TILE = 1024  # pixels of a picture that the network sees at once
@@ -84,7 +84,7 @@ def _in_row(one: Box, other: Box) -> bool:
 def is_worth_a_look(view: Array, *, layer: Layer) -> bool:
     """Whether the network is to see a picture: of a layer larger than devices make, for which it would take a quarter
     of an hour, only those in which the cheap method sees letters."""
-    return layer.height * layer.width <= _VAST or bool(find_lines(view, letters=_LETTERS))
+    return layer.height * layer.width <= _VAST or shows_lines(view, letters=_LETTERS)
 
 
 def may_be_text(box: Box, *, layer: Layer) -> bool:
