@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import select
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from enclave.deid.decoder_process import DONE, FRAME, HEAD
-from enclave.deid.fork_client import client_of, is_confined
+from enclave.deid.fork_client import Answer, client_of, is_confined
 from enclave.deid.pixel_form import Array, PixelForm
 from enclave.deid.reasons import Quarantined
 
 _SERVER = "enclave.deid.decoder_process"
 _SILENCE_SECONDS = 300.0  # without a byte: the decoder hangs
-_PIPE_BYTES = 1 << 20
 
 
 def decoded_frames(value: Iterable[memoryview], *, form: PixelForm, syntax: str) -> Iterator[Array]:
@@ -27,26 +22,12 @@ def decoded_frames(value: Iterable[memoryview], *, form: PixelForm, syntax: str)
     Raises ``Quarantined`` for bytes that no decoder takes, for a decoder that dies, hangs or takes too much memory, and
     (``decoders_unconfined``) for every value where decoders cannot be confined.
     """
-    reader, writer = os.pipe()
     try:
-        with os.fdopen(os.memfd_create("value", os.MFD_CLOEXEC), "w+b") as file:
-            for piece in value:
-                file.write(piece)
-            file.flush()
-            file.seek(0)
-            client_of(_SERVER).ask(_request(form, syntax), fds=(file.fileno(), writer))
-        os.close(writer)
-        writer = -1
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        while (frame := _frame(reader, form)) is not None:
-            yield frame
+        with client_of(_SERVER).answer(_request(form, syntax), value=value) as answer:
+            while (frame := _frame(answer, form)) is not None:
+                yield frame
     except OSError:
         raise Quarantined("pixels_undecodable") from None
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
 
 
 def _request(form: PixelForm, syntax: str) -> dict[str, Any]:
@@ -66,9 +47,9 @@ def _request(form: PixelForm, syntax: str) -> dict[str, Any]:
     }
 
 
-def _frame(reader: int, form: PixelForm) -> Array | None:
+def _frame(answer: Answer, form: PixelForm) -> Array | None:
     head = bytearray(HEAD.size)
-    _fill(reader, memoryview(head))
+    _fill(answer, memoryview(head))
     word, kind, size, rows, columns, samples = HEAD.unpack(head)
     if word == DONE:
         return None
@@ -76,18 +57,13 @@ def _frame(reader: int, form: PixelForm) -> Array | None:
     if word != FRAME or not same or kind not in (b"u", b"i", b"b"):
         raise Quarantined("pixels_undecodable")
     frame = np.empty((rows, columns, samples), np.dtype(f"{kind.decode()}{size}"))
-    _fill(reader, frame.reshape(-1).view(np.uint8).data)
+    _fill(answer, frame.reshape(-1).view(np.uint8).data)
     return frame
 
 
-def _fill(reader: int, target: memoryview) -> None:
-    waiting = select.poll()
-    waiting.register(reader, select.POLLIN)
+def _fill(answer: Answer, target: memoryview) -> None:
     while target:
-        if not waiting.poll(_SILENCE_SECONDS * 1000):
-            client_of(_SERVER).end()
-            raise Quarantined("pixels_undecodable")
-        got = os.readv(reader, [target])
+        got = answer.read_into(target, seconds=_SILENCE_SECONDS)
         if not got:
             raise Quarantined("pixels_undecodable")
         target = target[got:]

@@ -5,11 +5,8 @@ Nothing of the original is carried over but words: no image, attachment, form, s
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import select
 import struct
 import time
 import unicodedata
@@ -126,39 +123,13 @@ def _extracted(value: object) -> list[str]:
 
 
 def _asked(value: bytes) -> bytes:
-    """What the other process answers: nothing when it refused, crashed, or took too long."""
-    reader, writer = os.pipe()
-    try:
-        with os.fdopen(os.memfd_create("document", os.MFD_CLOEXEC), "w+b") as file:
-            file.write(value)
-            file.flush()
-            file.seek(0)
-            client_of(_SERVER).ask({}, fds=(file.fileno(), writer))
-        os.close(writer)
-        writer = -1
-        return _answer(reader)
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            with contextlib.suppress(OSError):
-                os.close(writer)
-
-
-def _answer(reader: int) -> bytes:
-    waiting = select.poll()
-    waiting.register(reader, select.POLLIN)
-    end = time.monotonic() + _SECONDS
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        left = end - time.monotonic()
-        if left <= 0 or not waiting.poll(left * 1000):
-            client_of(_SERVER).end()
-            raise Quarantined("document_unreadable")
-        got = os.read(reader, 1 << 16)
-        if not got:
-            return b"".join(parts)
-        parts.append(got)
-        size += len(got)
-        if size > _MAX_ANSWER:
-            raise Quarantined("document_unreadable")
+    """What the other process answers: nothing when it refused or crashed; raises ``OSError`` after too long."""
+    found = bytearray()
+    part = memoryview(bytearray(1 << 16))
+    with client_of(_SERVER).answer({}, value=(value,)) as answer:
+        end = time.monotonic() + _SECONDS
+        while got := answer.read_into(part, seconds=end - time.monotonic()):
+            found += part[:got]
+            if len(found) > _MAX_ANSWER:
+                raise Quarantined("document_unreadable")
+    return bytes(found)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
-from enclave.deid.fork_server import MAX_REQUEST, READY
+from enclave.deid.fork_server import MAX_REQUEST, READY, UNCONFINED
 from enclave.deid.reasons import Quarantined
 
 _START_SECONDS = 300.0  # to load what the forks need on a busy machine
+_PIPE_BYTES = 1 << 20
+
+
+class _UnconfinedError(Exception):
+    """The server said that its forks cannot be confined."""
 
 
 class ForkClient:
@@ -25,26 +34,48 @@ class ForkClient:
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._unconfined = False  # as it said itself: it would say so again for every value
 
-    def ask(self, request: dict[str, Any], *, fds: tuple[int, int]) -> None:
-        """Hands over one value; the answer comes by the second descriptor.
+    @contextlib.contextmanager
+    def answer(self, request: dict[str, Any], *, value: Iterable[bytes | memoryview]) -> Iterator[Answer]:
+        """Hands over one value; with the end of the block the fork ends, whatever it does then.
 
-        Raises ``OSError``, and ``Quarantined`` (``decoders_unconfined``) where forks cannot be confined.
+        Raises ``OSError``, and ``Quarantined`` (``decoders_unconfined``) where forks do not start or are not
+        confined.
         """
+        with contextlib.ExitStack() as held:
+            reader, writer = _pipe(held)
+            theirs, _ = _pipe(held)  # ours is open until the end of the block, and the fork lives as long
+            with os.fdopen(os.memfd_create("value", os.MFD_CLOEXEC), "w+b") as file:
+                for piece in value:
+                    file.write(piece)
+                file.flush()
+                file.seek(0)
+                self._ask(request, fds=(file.fileno(), writer.fileno(), theirs.fileno()))
+            writer.close()
+            theirs.close()
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            yield Answer(self, reader.fileno())
+
+    def _ask(self, request: dict[str, Any], *, fds: tuple[int, int, int]) -> None:
         data = json.dumps(request).encode()
         with self._lock:
             if self._unconfined:
                 raise Quarantined("decoders_unconfined")
-            if self._running is None or self._running[0].poll() is not None:
+            if self._running is not None and self._running[0].poll() is not None:
+                _end(*self._running)
                 self._running = None
+            if self._running is None:
                 self._running = self._start()
             socket.send_fds(self._running[1], [data], fds)
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         try:
             return _started(self._module)
-        except Quarantined:
+        except _UnconfinedError:
             self._unconfined = True
-            raise
+        except OSError:
+            pass  # too little memory, say: the next value may find more
+        raise Quarantined("decoders_unconfined")
 
     def end(self) -> None:
         """Kills it, and with it every fork."""
@@ -52,6 +83,29 @@ class ForkClient:
             if self._running is not None:
                 _end(*self._running)
                 self._running = None
+
+
+class Answer:
+    """What a fork writes."""
+
+    def __init__(self, client: ForkClient, reader: int) -> None:
+        self._client = client
+        self._reader = reader
+        self._waiting = select.poll()
+        self._waiting.register(reader, select.POLLIN)
+
+    def read_into(self, target: memoryview, *, seconds: float) -> int:
+        """How many bytes came, 0 at the end; after so many seconds without one the server is killed and
+        ``TimeoutError`` raised."""
+        if not self._waiting.poll(max(0.0, seconds) * 1000):
+            self._client.end()
+            raise TimeoutError
+        return os.readv(self._reader, [target])
+
+
+def _pipe(held: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    reader, writer = os.pipe()
+    return held.enter_context(os.fdopen(reader, "rb", 0)), held.enter_context(os.fdopen(writer, "wb", 0))
 
 
 def _started(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -77,7 +131,7 @@ def _started(module: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
         raise
     if said != READY:
         _end(process, ours)
-        raise Quarantined("decoders_unconfined")
+        raise _UnconfinedError if said == UNCONFINED else ChildProcessError
     ours.settimeout(None)
     return process, ours
 
@@ -92,7 +146,7 @@ def is_confined(module: str) -> bool:
     """Whether the forks of ``module`` run under their filter on this machine."""
     try:
         process, ours = _started(module)
-    except (Quarantined, OSError):
+    except (_UnconfinedError, OSError):
         return False
     _end(process, ours)
     return True

@@ -2,8 +2,9 @@
 
 Forked from a process that has loaded everything and seen nothing, so that one takes milliseconds. A fork has limits of
 memory and time, and a filter that leaves it memory, time, and what it holds open: it opens no file, starts nothing and
-reaches nobody. What it does to itself harms neither the asking process nor the next piece of work. Where the kernel
-does not put the filter on, the process ends before it has taken anything.
+reaches nobody. What it does to itself harms neither the asking process nor the next piece of work, and it ends when
+nobody waits for its answer any more. Where the kernel does not put the filter on, the process says so and ends before
+it has taken anything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -22,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from enclave.core.errors import UnavailableError
 from enclave.runtime.call_filter import DECODER, assemble, confine, load_call_list, program
 
 MAX_REQUEST = 4096
-READY = b"ready"  # said once, when forks are confined
+READY, UNCONFINED = b"ready", b"unconfined"  # said once: whether forks are confined
 _PR_SET_PDEATHSIG = 1
 
 
@@ -44,7 +47,8 @@ class Limits:
 
 
 def serve(work: Callable[[], Work], *, limits: Limits, libraries: Iterable[str]) -> None:
-    """Says that forks are confined, then serves requests of the socket ``sys.argv[1]`` until its other end is closed.
+    """Says whether forks are confined; if so, serves requests of the socket ``sys.argv[1]`` until its other end is
+    closed.
 
     ``libraries`` are loaded once: a fork can load nothing.
     """
@@ -52,26 +56,58 @@ def serve(work: Callable[[], Work], *, limits: Limits, libraries: Iterable[str])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own = os.getpid()
     _load(libraries)
-    code = filter_code()
-    if not holds(code):
+    code = _code_that_holds()
+    asked.send(READY if code else UNCONFINED)
+    if not code:
         return
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
-    asked.send(READY)
-    while True:
-        data, fds, _, _ = socket.recv_fds(asked, MAX_REQUEST, 2)
-        if not data or len(fds) != 2:
-            return
-        if os.fork() == 0:
+    forks: dict[int, int] = {}  # by the pipe whose other end the one who asked holds open as long as they wait
+    while (request := _next_request(asked, forks)) is not None:
+        data, (value, answer, wanted) = request
+        fork = os.fork()
+        if fork == 0:
             status = 1
             with contextlib.suppress(BaseException):
                 _limit(own, limits)
                 asked.close()
+                for pipe in (*forks, wanted):
+                    os.close(pipe)
                 confine(code)
-                work()(json.loads(data), value=fds[0], answer=fds[1])
+                work()(json.loads(data), value=value, answer=answer)
                 status = 0
             os._exit(status)
-        for fd in fds:
-            os.close(fd)
+        forks[wanted] = fork
+        os.close(value)
+        os.close(answer)
+
+
+def _next_request(asked: socket.socket, forks: dict[int, int]) -> tuple[bytes, list[int]] | None:
+    """What is asked next; before it is told, each fork whose answer nobody waits for any more is ended.
+
+    None when the other end is closed.
+    """
+    while True:
+        waiting = select.poll()
+        waiting.register(asked, select.POLLIN)
+        for wanted in forks:
+            waiting.register(wanted, 0)  # tells of its other end's closing alone
+        ready = [fd for fd, _ in waiting.poll()]
+        for wanted in forks.keys() & ready:
+            fork = forks.pop(wanted)
+            os.kill(fork, signal.SIGKILL)  # nobody has waited for it, so the number is still its own
+            os.waitpid(fork, 0)
+            os.close(wanted)
+        if asked.fileno() in ready:
+            data, fds, _, _ = socket.recv_fds(asked, MAX_REQUEST, 3)
+            return (data, fds) if data and len(fds) == 3 else None
+
+
+def _code_that_holds() -> bytes:
+    """The filter of the forks; nothing where there is none or it does not hold."""
+    try:
+        code = filter_code()
+    except UnavailableError:
+        return b""
+    return code if holds(code) else b""
 
 
 def filter_code() -> bytes:

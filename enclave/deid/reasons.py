@@ -21,7 +21,7 @@ REASONS: dict[str, str] = {
     "pixel_text_disagreement": "A second method sees text in the image where the first sees none.",
     "pixels_crowded": "An image is so full of strokes of a letter's size that lines of text cannot be told from them.",
     "pixels_undecodable": "No decoder takes the pixel data, so nobody can look for burned-in text.",
-    "decoders_unconfined": "Decoders of pixels and documents cannot be confined here, so none runs: `enclave doctor`.",
+    "decoders_unconfined": "Decoders do not start here or cannot be confined, so none runs: see `enclave doctor`.",
     "pixels_irregular": "The header does not say how the pixel data are to be read, or says two things.",
     "code_stream": "A compressed image breaks the rules of its standard, so that words in it cannot be told from it.",
     "pixels_too_large": "A frame is larger than can be looked at.",

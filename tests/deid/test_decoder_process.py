@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +174,80 @@ def test_a_decoder_starts_no_thread(with_decoder: object, tmp_path: Path) -> Non
     assert set(np.unique(frame)) == {1000}
 
 
+def forks() -> list[int]:
+    """The forks that the decoders' process has now."""
+    running = client_of(SERVER)._running
+    assert running is not None
+    return [int(one) for one in Path(f"/proc/{running[0].pid}/task/{running[0].pid}/children").read_text().split()]
+
+
+def none_is_left() -> bool:
+    end = time.monotonic() + 10
+    while forks() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not forks()
+
+
+@pytest.mark.row("S13.3")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "os.write(answer, bytes(one.HEAD.size))",
+        "os.write(answer, one.HEAD.pack(b'F', b'u', 2, 70000, 70000, 1))",
+        "tell(answer, 7)",
+        "pipe = os.fdopen(answer, 'wb', 0); [one._send(pipe, numpy.zeros((64, 96), numpy.uint16)) for _ in range(9)]",
+    ],
+    ids=["nonsense", "another form", "all there is", "too many frames"],
+)
+def test_a_decoder_that_works_on_when_nobody_waits_is_ended_and_the_process_is_not(
+    said: str, with_decoder: object, tmp_path: Path
+) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder(f"{said}\n    while True: pass", before=TRYING)
+    processes = set()
+    for _ in range(3):
+        with contextlib.suppress(Quarantined):
+            list(itertools.islice(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)), 2))
+        assert none_is_left()
+        processes.add(client_of(SERVER)._running[0].pid)
+    assert len(processes) == 1
+
+
+def test_a_decoder_whose_reader_stops_is_ended_and_that_of_another_value_is_not(
+    with_decoder: object, tmp_path: Path
+) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder(
+        "pipe = os.fdopen(answer, 'wb', 0)\n    for number in range(9): one._send(pipe, "
+        "numpy.full((64, 96), number, numpy.uint16))\n    while True: pass"
+    )
+    given_up, other = (
+        decoded_frames(value_of(path), form=form_of(frames=9), syntax=str(RLELossless)) for _ in range(2)
+    )
+    next(given_up)
+    first = set(forks())
+    assert next(other).max() == 0
+    given_up.close()
+    end = time.monotonic() + 10
+    while first & set(forks()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(forks()) == 1
+    assert [frame.max() for frame in itertools.islice(other, 8)] == list(range(1, 9))
+    other.close()
+    assert none_is_left()
+
+
+def test_decoders_that_once_did_not_start_are_started_for_the_next_value(with_decoder: object, tmp_path: Path) -> None:
+    path = compressed(tmp_path / "one.dcm", RLELossless)
+    with_decoder("tell(answer, 7)", before=f"{TRYING}\nif not os.path.exists('memory'): sys.exit(1)")
+    with pytest.raises(Quarantined) as verdict:
+        list(decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless)))
+    assert verdict.value.reason == "decoders_unconfined"
+    (tmp_path / "memory").touch()
+    (frame,) = decoded_frames(value_of(path), form=form_of(), syntax=str(RLELossless))
+    assert frame.max() == 7
+
+
 @pytest.mark.row("S13.3")
 @pytest.mark.parametrize(
     "before",
@@ -225,6 +301,7 @@ def test_after_a_crash_of_the_process_the_next_file_is_decoded(tmp_path: Path) -
     os.kill(running[0].pid, signal.SIGKILL)
     running[0].wait()
     assert pixel_array(path).tolist() == first.tolist()
+    assert running[1].fileno() == -1
 
 
 def test_two_values_are_decoded_side_by_side(tmp_path: Path) -> None:

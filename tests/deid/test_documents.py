@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,19 @@ def test_a_reader_that_hangs_is_ended(with_reader: Any, monkeypatch: pytest.Monk
     with pytest.raises(Quarantined):
         cleaned_pdf(("OB", make_pdf(PAGES)), clean=str)
     assert client_of(SERVER)._running is None
+
+
+def test_a_reader_that_works_on_after_too_much_is_ended(with_reader: Any) -> None:
+    with_reader("for _ in range(257): os.write(answer, bytes(1 << 16))\n    while True: pass")
+    with pytest.raises(Quarantined):
+        cleaned_pdf(("OB", make_pdf(PAGES)), clean=str)
+    running = client_of(SERVER)._running
+    assert running is not None
+    forks = Path(f"/proc/{running[0].pid}/task/{running[0].pid}/children")
+    end = time.monotonic() + 10
+    while forks.read_text("ascii") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert forks.read_text("ascii") == ""
 
 
 def test_after_a_crash_of_the_process_the_next_document_is_read() -> None:
