@@ -27,7 +27,7 @@ from enclave.deid.harvest import Cohort, Harvest, patient_key
 from enclave.deid.inputs import list_inputs, table_entries
 from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
-from enclave.deid.pixel_data import check_pixels, pixel_sha256, trim
+from enclave.deid.pixel_data import PIXEL_TAGS, check_pixels, pixel_sha256, trim
 from enclave.deid.places import Places
 from enclave.deid.private import is_kept
 from enclave.deid.profile import Profile
@@ -53,6 +53,7 @@ _WHAT = {
     "intervals": "each date of a patient, in sequences and tables too, moved by that patient's offset; times stayed",
     "pixels": "pixel bytes are those of the input without comments, or differ in recorded boxes and faces only, which"
     " are blank",
+    "nested_pixels": "no pixel data inside a sequence, where nobody looks at them",
     "type_1": "attributes of type 1 in the IOD, in sequences too, that had a value still have one",
     "residual": "no identifier of a patient in bytes or names",
     "origin": "each file that left comes from one in the input",
@@ -185,6 +186,7 @@ class _Checker:
         if not matching:
             self._findings["pixels"] += 1
         self._findings += self._compared(dataset, instance.tree, matching or origins)
+        self._findings["nested_pixels"] += sum(tag in PIXEL_TAGS for _, tag, _ in walk_tree(instance.tree))
         self._check_uids(dataset)
         self._left.add(hash(sop))
         sweeper = self._sweepers.get(str(dataset.PatientID))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
+from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, fits, holds_text
 from enclave.deid.codes import CODE_TAGS, clean_code, known_meanings
 from enclave.deid.decoding import items_of
 from enclave.deid.encoding import Form, encode_items
@@ -58,12 +59,11 @@ _MAX_RECURRING_BYTES = 1 << 20
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
 _DROPPED = _OWN_WORDS | {_CHARSET}
 _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET})  # ours, or closed sets of terms
-# Bulk data of the image itself, without which it cannot be shown; no text fits into their meaning.
-_KEPT_BINARY = frozenset(
-    {*PIXEL_TAGS, 0x00281201, 0x00281202, 0x00281203, 0x00283006, 0x00281221, 0x00281222, 0x00281223, 0x54001010}
-)
 _NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
+_BY_NEIGHBOURS = CODE_TAGS | KEPT_ARRAYS  # what becomes of them depends on others in the same item
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
+NESTED_PIXELS = "pixel data inside a sequence"
+TEXT_IN_NUMBERS = "text among numbers"
 REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
 _CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
 _IMAGE_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})  # makers have short codes of their own there
@@ -215,7 +215,7 @@ class InstanceCleaner:
         before = len(letters), len(redactions)
         tag, field = key
         cleaned = self._standard(node, tag, field, place)
-        if cleaned is not None and tag not in CODE_TAGS and isinstance(field[1], KNOWN_BY_BYTES):
+        if cleaned is not None and tag not in _BY_NEIGHBOURS and isinstance(field[1], KNOWN_BY_BYTES):
             took = "".join(letters[before[0] :]), tuple(redactions[before[1] :])
             self._recurring.add(recurring, key, (cleaned, *took))
         return cleaned
@@ -225,13 +225,11 @@ class InstanceCleaner:
         items = items_of(field) if vr == "SQ" else None
         if vr == BROKEN or (vr == "SQ" and items is None):
             return self._drop(tag, why="not decodable")
+        if tag in PIXEL_TAGS:  # those of the object itself are in no tree: nobody looked at these
+            return self._drop(tag, why=NESTED_PIXELS)
         rule = place[tag, vr]
-        if rule.bulk or (tag in _KEPT_BINARY and vr in BINARY_VRS):
-            self._count(Action.KEEP)
-            kept = self._swept_bytes(tag, field) if tag not in PIXEL_TAGS else field
-            if kept is None and rule.needed:
-                raise Quarantined("identifier_in_mandatory")
-            return kept
+        if rule.bulk or (tag in KEPT_ARRAYS and (vr in BINARY_VRS or vr in _NUMERIC_SIZES)):
+            return self._array(node, tag, field, needed=rule.needed)
         action = rule.action
         if items is not None and action not in (Action.REMOVE, Action.ZERO):
             self._count(Action.CLEAN)
@@ -246,6 +244,17 @@ class InstanceCleaner:
         if rule.needed and not (swept and swept[1]):
             return self._filled(node, tag, field, cleaned=cleaned, swept=swept)
         return swept
+
+    def _array(self, node: Node, tag: int, field: Field, *, needed: bool) -> Field | None:
+        """Bulk data of the size that the header promises, and no text; the file is held when the IOD wants others."""
+        if tag in KEPT_ARRAYS and not fits(tag, node):
+            kept = self._drop(tag, why="another size than the header promises")
+        else:
+            self._count(Action.KEEP)
+            kept = self._swept_bytes(tag, field)
+        if kept is None and needed:
+            raise Quarantined("identifier_in_mandatory")
+        return kept
 
     def _filled(
         self, node: Node, tag: int, field: Field, *, cleaned: Field | None, swept: Field | None
@@ -458,10 +467,14 @@ class InstanceCleaner:
         return known
 
     def _swept_bytes(self, tag: int, field: Field) -> Field | None:
-        if isinstance(field[1], bytes) and self._sweeper.found_in_bytes(field[1]):
-            self._trace.redactions.append((f"{tag:08x}", "identifier_sweep"))
-            return None
-        return field
+        if not isinstance(field[1], bytes):
+            return field
+        why = "identifier_sweep" if self._sweeper.found_in_bytes(field[1]) else ""
+        if not why and holds_text(field[1], run=ARRAY_RUN):
+            why = TEXT_IN_NUMBERS
+        if why:
+            self._trace.redactions.append((f"{tag:08x}", why))
+        return None if why else field
 
     # ── bookkeeping ─────────────────────────────────────────────────────────
 

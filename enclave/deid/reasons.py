@@ -27,7 +27,8 @@ REASONS: dict[str, str] = {
     "pixels_too_large": "A frame is larger than can be looked at.",
     "recognizable_features": "The image may show a face.",
     "residual_identifier": "An identifier of the patient was still in the bytes after cleaning.",
-    "identifier_in_mandatory": "A number or array that the IOD cannot do without holds an identifier of the patient.",
+    "identifier_in_mandatory": "A number or array that the IOD cannot do without holds an identifier or a text, or has"
+    " another size than the header promises.",
     "duplicate_identical": "The same instance was in the input more than once.",
     "duplicate_sop_uid": "Another instance with the same SOP instance UID was in the input.",
     "changed": "The file changed while the job ran.",
