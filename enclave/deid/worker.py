@@ -430,9 +430,9 @@ def _uid_part(tree: Node, tag: int) -> str:
 
 
 def foreign_bytes(encoded: bytes) -> bytes:
-    """The bytes that came from the input: without the words that we write ourselves."""
+    """The bytes that came from the input: in the place of each word that we write ourselves is one that parts words."""
     for own in _OWN_TEXTS:
-        encoded = encoded.replace(own, b"")
+        encoded = encoded.replace(own, b"\0")
     return encoded
 
 

@@ -17,6 +17,7 @@ from enclave.deid.recipe import parse_recipe
 from enclave.deid.sweep import Subject, Sweeper
 from enclave.deid.table import table_rows, vocabulary
 from enclave.deid.words import Words
+from enclave.deid.worker import _OWN_TEXTS, foreign_bytes
 
 DAYS = st.dates(min_value=date(1905, 1, 1), max_value=date(2200, 1, 1))
 SHIFT = st.integers(-36_500, -1)
@@ -179,6 +180,14 @@ def test_the_whole_name_or_its_telling_part_is_found_in_coded_values_too(text: s
 def test_a_name_in_bytes_is_found_unless_a_known_word_holds_it(data: bytes) -> None:
     assert Sweeper(COMMON, vocabulary=vocabulary()).found_in_bytes(data)
     assert not Sweeper(COMMON, vocabulary=vocabulary()).found_in_bytes(b"Philips Medical Systems, philips")
+
+
+@pytest.mark.parametrize("own", _OWN_TEXTS)
+def test_a_name_beside_a_word_of_our_own_makes_no_known_word_with_what_comes_after(own: bytes) -> None:
+    sweeper = Sweeper(COMMON, vocabulary=vocabulary())
+    assert sweeper.found_in_bytes(foreign_bytes(b"philip" + own + b"s"))
+    assert not sweeper.found_in_bytes(foreign_bytes(b"philips" + own + b"philips"))
+    assert foreign_bytes(own) == b"\0"
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.text(max_size=80), st.text(max_size=80))
