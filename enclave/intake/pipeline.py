@@ -106,8 +106,8 @@ class Pipeline:
     def _steps(self, batch: Batch, recipe: IntakeRecipe, directory: Path, work: Path) -> None:
         keyring = self._keyring(batch.dataset, project=batch.project)
         job, quality = self._deidentify(batch, recipe, directory, work, keyring)
-        review = sample_of(quality["review_sample"])
-        self.material.keep(batch.id, sample=quality["review_sample"], work=work, job=job)
+        kept = self.material.keep(batch.id, sample=quality["review_sample"], work=work, job=job)
+        quality["review_sample"], review = kept, sample_of(kept)
         self.register.change(batch.id, state="measuring", progress=0.7, review=review)
         measured, tables = self._measure(batch, recipe, job)
         self._keep_key_back(batch, job)

@@ -17,7 +17,8 @@ FRONTAL = "frontal"  # the item of a series that shows its head from the front
 
 def sample_of(paths: list[str]) -> dict[str, Any]:
     """The sample of a check as items that wait: images by their new UIDs, texts of tables as
-    ``TABLE/COLUMN[ROW]`` and of objects as ``SOP/text``, heads from the front as ``SERIES/frontal``."""
+    ``TABLE/COLUMN[ROW]`` and of objects as ``SOP/text``, heads from the front as ``SERIES/frontal``. Behind the further
+    parts of a long text stands their number: ``SOP/text[2]``."""
     return {item_of(path): None for path in paths}
 
 

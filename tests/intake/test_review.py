@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dicom_objects import encoded
+from document_cohort import letter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from enclave.core.errors import DeniedError, InvalidError, NotFoundError, UnavailableError
-from enclave.wire.messages.intake import LookAtItem, ReviewImage, ShowBatch
+from enclave.core.secret import Secret
+from enclave.deid.job import JobResult
+from enclave.deid.plain_pdf import write_pdf
+from enclave.deid.provenance import write_provenance
+from enclave.deid.worker import Outcome
+from enclave.intake import material
+from enclave.intake.review import item_of
+from enclave.keys.box import box_of
+from enclave.wire.messages.intake import LookAtItem, ReviewImage, ReviewItem, ShowBatch
 
 pytestmark = pytest.mark.row("S13.6")
 
@@ -169,3 +181,52 @@ def test_without_a_receipt_of_the_ledger_nothing_is_looked_at(stand: Any, cohort
     with pytest.raises(UnavailableError):
         stand.ask(LookAtItem(token="hana-token", id=batch.id, image=next(iter(batch.review))))
     stand.auditd.start()
+
+
+def test_a_text_too_long_for_one_item_waits_in_parts_each_of_which_somebody_must_judge(
+    stand: Any, cohort: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enclave.intake.material._MAX_TEXT", 12)
+    batch = stand.wait(stand.add(cohort[0]))
+
+    def look(item: str) -> str:
+        return stand.ask(LookAtItem(token="hana-token", id=batch.id, image=item)).text
+
+    first = next(item for item in batch.review if item.endswith("][3]")).removesuffix("[3]")
+    parts = [item for item in batch.review if item == first or item.startswith(f"{first}[")]
+    assert parts[:3] == [first, f"{first}[2]", f"{first}[3]"]
+    shown = [look(part) for part in parts]
+    assert max(map(len, shown)) <= 12
+    assert len("".join(shown)) > 24
+    assert stand.registry.registered[-1].sample == len(batch.review)
+    for part in parts[:-1]:
+        stand.ask(ReviewImage(token="hana-token", id=batch.id, image=part, clean=True))
+    after = stand.ask(ReviewImage(token="hana-token", id=batch.id, image=parts[-1], clean=False, reason="A name."))
+    assert after.summary["quality"]["review"]["state"] == "findings"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("ab \n", max_size=120), st.integers(1, 20))
+def test_the_parts_of_a_text_are_all_of_it(text: str, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(material, "_MAX_TEXT", most)
+        parts = [one.text for one in material._parts(ReviewItem(kind="text", text=text))]
+    assert "".join(parts) == text
+    assert max(map(len, parts)) <= most
+    if max(map(len, text.split()), default=0) < most:
+        assert [word for part in parts for word in part.split()] == text.split()
+
+
+def test_a_reviewer_sees_all_of_a_long_document(tmp_path: Path) -> None:
+    lines = [f"Finding {number} is without change since the last visit." for number in range(4_000)]
+    (tmp_path / "dicom").mkdir()
+    document = letter({"name": "A, B", "patient_id": "1", "age": "60", "phone": "", "address": ""}, 1)
+    document.EncapsulatedDocument = write_pdf([lines])
+    (tmp_path / "dicom" / "1.dcm").write_bytes(encoded(document))
+    done = Outcome(0, path="dicom/1.dcm", redactions=[("00420011", "review")])
+    write_provenance(tmp_path / "provenance.parquet", outcomes=[done], options=())
+    kept = material.ReviewMaterial(tmp_path / "material", box=box_of(Secret(bytes(32))))
+    sample = kept.keep("b", sample=["dicom/1.dcm#text"], work=tmp_path, job=JobResult({}, [], []))
+    assert sample == ["dicom/1.dcm#text", "dicom/1.dcm#text[2]", "dicom/1.dcm#text[3]"]
+    shown = "".join(kept.show("b", item_of(path)).text for path in sample)
+    assert [line for line in shown.split("\n") if line] == lines

@@ -12,7 +12,8 @@ class Batch:
     """One intake batch: received | deidentifying | measuring | sealing | sealed | failed; counts only.
 
     ``project``: the one whose pseudonyms it gets, when its recipe says so. ``review``: what a person must look at, each
-    with its judgement once there is one: images by their new UIDs, texts of tables as ``TABLE/COLUMN[ROW]``.
+    with its judgement once there is one: images by their new UIDs, texts of tables as ``TABLE/COLUMN[ROW]``,
+    of objects as ``SOP/text``; the second part of a text that is too long for one item ends with ``[2]``.
     """
 
     id: str
