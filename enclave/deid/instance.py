@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
-from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, fits, holds_text
+from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, NUMBERS_RUN, fits, holds_text
 from enclave.deid.codes import CODE_TAGS, clean_code, known_meanings
 from enclave.deid.decoding import items_of
 from enclave.deid.encoding import Form, encode_items
@@ -19,6 +19,7 @@ from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
 from enclave.deid.keyring import Keyring
 from enclave.deid.long_text import DETECTORS, LONG_VRS, LongText, settle
+from enclave.deid.multiplicity import NUMBER_SIZES, has_too_many
 from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.places import Place, Places
@@ -59,10 +60,10 @@ _MAX_RECURRING_BYTES = 1 << 20
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
 _DROPPED = _OWN_WORDS | {_CHARSET}
 _NOT_SWEPT = frozenset({_NAME, _ID, _ACCESSION, 0x00080060, 0x00280004, _CHARSET})  # ours, or closed sets of terms
-_NUMERIC_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 _BY_NEIGHBOURS = CODE_TAGS | KEPT_ARRAYS  # what becomes of them depends on others in the same item
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
 NESTED_PIXELS = "pixel data inside a sequence"
+TOO_MANY_VALUES = "more numbers than the attribute has"
 TEXT_IN_NUMBERS = "text among numbers"
 REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
 _CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
@@ -228,7 +229,7 @@ class InstanceCleaner:
         if tag in PIXEL_TAGS:  # those of the object itself are in no tree: nobody looked at these
             return self._drop(tag, why=NESTED_PIXELS)
         rule = place[tag, vr]
-        if rule.bulk or (tag in KEPT_ARRAYS and (vr in BINARY_VRS or vr in _NUMERIC_SIZES)):
+        if rule.bulk or (tag in KEPT_ARRAYS and (vr in BINARY_VRS or vr in NUMBER_SIZES)):
             return self._array(node, tag, field, needed=rule.needed)
         action = rule.action
         if items is not None and action not in (Action.REMOVE, Action.ZERO):
@@ -261,10 +262,10 @@ class InstanceCleaner:
     ) -> Field | None:
         """A dummy for a value that the IOD wants and that did not survive; one that was never there is not invented.
 
-        A number has no dummy: one that is an identifier can neither stay nor go, so the file is held back.
+        A number has no dummy: with an identifier or others behind it, it can neither stay nor go. The file is held.
         """
         vr = field[0]
-        if vr in NUMBER_VRS and cleaned and cleaned[1]:
+        if vr in NUMBER_VRS and (has_too_many(tag, field) if cleaned is None else cleaned[1]):
             raise Quarantined("identifier_in_mandatory")
         if vr in NUMBER_VRS or vr in BINARY_VRS or not texts(field, node=node):
             return swept
@@ -303,8 +304,8 @@ class InstanceCleaner:
             return self._zero(node, tag, field)
         if vr == "UI":
             return self._uid(node, tag, field)
-        if vr in _NUMERIC_SIZES:
-            return vr, bytes(_NUMERIC_SIZES[vr])
+        if vr in NUMBER_SIZES:
+            return vr, bytes(NUMBER_SIZES[vr])
         filled = dummy(vr) if vr in BINARY_VRS or texts(field, node=node) else ""
         return vr, filled if isinstance(filled, bytes) else str(filled).encode()
 
@@ -391,14 +392,16 @@ class InstanceCleaner:
         return kept
 
     def _each(self, node: Node, field: Field, change: Callable[[str], str]) -> Field | None:
-        if field[0] in _NUMERIC_SIZES or field[0] in BINARY_VRS:
+        if field[0] in NUMBER_SIZES or field[0] in BINARY_VRS:
             return None  # a text by the standard, something else in the file
         return field[0], joined([change(text) for text in texts(field, node=node)])
 
     def _keep_unlisted(self, node: Node, tag: int, field: Field) -> Field | None:
         vr = field[0]
-        if vr in _NUMERIC_SIZES:
-            return field if len(field[1]) % _NUMERIC_SIZES[vr] == 0 else self._drop(tag, why="no number")
+        if vr in NUMBER_SIZES:
+            if len(field[1]) % NUMBER_SIZES[vr]:
+                return self._drop(tag, why="no number")
+            return self._drop(tag, why=TOO_MANY_VALUES) if has_too_many(tag, field) else field
         found = texts(field, node=node)
         right = _FORMS.get(vr)
         if right is not None and not all(map(right.fullmatch, found)):
@@ -428,7 +431,7 @@ class InstanceCleaner:
             return field
         if vr in BINARY_VRS:
             return self._swept_bytes(tag, field)
-        if vr in _NUMERIC_SIZES:
+        if vr in NUMBER_SIZES:
             hit = len(value) > 3 and self._is_telling_number(field, little=little)
         else:
             hit = self._hit(tag, field)
@@ -441,7 +444,7 @@ class InstanceCleaner:
 
     def _is_telling_number(self, field: Field, *, little: bool) -> bool:
         """Whether binary numbers are an identifier, or the bytes of a text: in implicit VR any element can hold one."""
-        if self._sweeper.is_text(field[1]):
+        if self._sweeper.is_text(field[1]) or holds_text(field[1], run=NUMBERS_RUN):
             return True
         return any(map(self._sweeper.is_number, numbers(field, little=little)))
 

@@ -19,6 +19,7 @@ from enclave.deid.actions import ARRAY_VRS
 from enclave.deid.decoding import items_of
 from enclave.deid.encoding import encode_value
 from enclave.deid.keyring import Keyring
+from enclave.deid.multiplicity import NUMBER_SIZES
 from enclave.deid.recurring import KNOWN_BY_BYTES, Recurring
 from enclave.deid.table import PrivateElement, safe_private
 from enclave.deid.tree import BROKEN, Field, Items, Node, Value, texts
@@ -29,7 +30,6 @@ _MAX_RECURRING_BYTES = 4 << 20
 _FORM = (True, True)
 _SHARED = 0  # stands for the patient of a value that several have
 _HASH_BYTES = 8
-_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 _ONE_VALUE = frozenset({"ST", "LT", "UT", "UR", "OB", "UN", BROKEN}) | ARRAY_VRS
 Key = tuple[str, int, int, str]  # creator, group, element, representation
 
@@ -219,8 +219,8 @@ def _multiplicity(value: Field) -> int:
     vr, data = value
     if not data:
         return 0
-    if vr in _SIZES:
-        return max(1, len(data) // _SIZES[vr])
+    if vr in NUMBER_SIZES:
+        return max(1, len(data) // NUMBER_SIZES[vr])
     if vr == "SQ":
         return len(data)
     backslash = b"\\" if isinstance(data, bytes) else "\\"

@@ -165,14 +165,15 @@ def dictionary_vr(tag: int, creator: str) -> str:
         return AMBIGUOUS.get(found, found)
     if not tag & 0xFFFF:
         return "UL"
-    entry = DicomDictionary.get(tag)
-    vr = entry[0] if entry else _repeater_vr(tag)
+    entry = DicomDictionary.get(tag) or repeater_of(tag)
+    vr = str(entry[0]) if entry else "UN"
     return AMBIGUOUS.get(vr, vr)
 
 
-def _repeater_vr(tag: int) -> str:
+def repeater_of(tag: int) -> tuple[str, ...] | None:
+    """The entry of the data dictionary for an attribute of a repeating group; None when there is none."""
     text = f"{tag:08X}"
     for pattern in (f"{text[:2]}xx{text[4:]}", f"{text[:4]}{text[4:6]}x{text[7]}", f"{text[:4]}xx{text[6:]}"):
         if pattern in RepeatersDictionary:
-            return str(RepeatersDictionary[pattern][0])
-    return "UN"
+            return RepeatersDictionary[pattern]
+    return None
