@@ -26,12 +26,12 @@ _LS_COLOURS = {0xE8: (b"mrfx", 5)}
 
 _SOC, _SIZ, _SOT, _SOD, _EOC, _J2K_COM = 0xFF4F, 0xFF51, 0xFF90, 0xFF93, 0xFFD9, 0xFF64
 _J2K_SEGMENTS = frozenset(
-    {0xFF50, _SIZ, 0xFF52, 0xFF53, 0xFF55, 0xFF57, 0xFF58, 0xFF59, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61,
-     0xFF63, *range(0xFF70, 0xFF7A)}
-)  # fmt: skip
+    {0xFF50, _SIZ, 0xFF52, 0xFF53, 0xFF55, 0xFF58, 0xFF59, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61, 0xFF63}
+)  # without PLM, which nobody writes, and the extensions of part 2, which nobody here decodes
+_TLM, _PLT = 0xFF55, 0xFF58
 _JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
-_JP2_KEPT = frozenset({b"jP  ", b"ftyp"})
-_JP2_HEADER = frozenset({b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res "})
+_JP2_HEADER = frozenset({b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef"})
+_JP2_BRANDS = frozenset({b"jp2 ", b"jpx ", b"jpxb", b"jph ", b"J2P0", b"J2P1"})
 _MAX_SEGMENTS = 1 << 16
 
 
@@ -57,9 +57,11 @@ class Blank:
 
 
 def words_in(stream: bytes, *, family: Family) -> tuple[Blank, ...]:
-    """The places of all that is no image in the code stream of one frame, in order, and not blank yet.
+    """The places of all that is no image by its marker or box in the code stream of one frame, in order, not blank yet.
 
-    What stands behind the end of the stream counts, too. Raises ``StreamError`` and nothing else.
+    What stands behind the end of the stream counts, too. Not found are words where image data belong: in a table that
+    no scan uses, in the parameters of a coder, and between the last coded sample and the marker that ends it. Raises
+    ``StreamError`` and nothing else.
     """
     try:
         found = _jpeg_2000(stream) if family is Family.JPEG_2000 else _Jpeg(stream, ls=family is Family.JPEG_LS).read()
@@ -139,7 +141,7 @@ class _Jpeg:
         elif marker in _TABLES:
             _check_table(marker, body)
         else:
-            _check(self._ls and marker == _LS_PARAMETERS)
+            _check(self._ls and marker == _LS_PARAMETERS and _is_ls_parameters(body))
 
     def _after_scan(self, at: int) -> int:
         found = self._scan_end.search(self._stream, at)
@@ -150,6 +152,17 @@ class _Jpeg:
     def _ended(self, at: int) -> list[Blank]:
         _check(self._scans > 0)
         return [*self._found, *_behind(self._stream, at, start=b"\xff\xd8\xff")]
+
+
+def _is_ls_parameters(body: bytes) -> bool:
+    """Whether the parameters of JPEG-LS have the length of their kind (ISO/IEC 14495-1 C.2.4.1)."""
+    kind, rest = body[0], len(body)
+    if kind == 1:
+        return rest == 11
+    if kind in (2, 3):
+        width = body[2]
+        return 1 <= width <= 3 and rest > 3 and (rest - 3) % width == 0
+    return kind == 4 and 2 <= body[1] <= 4 and rest == 2 + 2 * body[1]
 
 
 def _check_table(marker: int, body: bytes) -> None:
@@ -184,11 +197,26 @@ def _jpeg_2000(stream: bytes) -> list[Blank]:
             images += 1
             found += _codestream(stream, start, end)
         elif kind == b"jp2h":
-            found += [Blank(*place) for inner, *place in _boxes(stream, start, end) if inner not in _JP2_HEADER]
-        elif kind not in _JP2_KEPT:
+            for inner, *place in _boxes(stream, start, end):
+                found += _header_box(stream, inner, *place)
+        elif kind == b"ftyp":
+            _check(end - start >= 12 and (end - start) % 4 == 0 and stream[start : start + 4] in _JP2_BRANDS)
+            places = (start + 4, *range(start + 8, end, 4))
+            found += [Blank(at, at + 4) for at in places if stream[at : at + 4] not in _JP2_BRANDS]
+        elif kind != b"jP  ":
             found.append(Blank(start, end))
     _check(images == 1)
     return found
+
+
+def _header_box(stream: bytes, kind: bytes, start: int, end: int) -> list[Blank]:
+    """What is no image in a box of the header. A profile of colours can say anything; in DICOM it says nothing."""
+    if kind == b"ihdr":
+        _check(end - start == 14)
+    elif kind == b"colr":
+        _check(end - start >= 3)
+        return [Blank(min(end, start + (7 if stream[start] == 1 else 3)), end)]
+    return [] if kind in _JP2_HEADER else [Blank(start, end)]
 
 
 def _boxes(stream: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
@@ -212,22 +240,52 @@ def _boxes(stream: bytes, at: int, end: int) -> list[tuple[bytes, int, int]]:
 def _codestream(stream: bytes, at: int, end: int) -> list[Blank]:
     found: list[Blank] = []
     _check(stream[at : at + 4] == b"\xff\x4f\xff\x51")
-    at = _headers(stream, at + 2, end, until=_SOT, found=found)
+    lengths: list[bytes] = []
+    sizes: list[int] = []
+    at = _headers(stream, at + 2, end, until=_SOT, found=found, pointers=lengths)
     for _ in range(_MAX_SEGMENTS):
         marker = _word(stream, at, end)
         if marker == _EOC:
+            _check(not lengths or _tile_lengths(lengths) == sizes)
             return [*found, *_behind(stream[:end], at + 2, start=b"\xff\x4f\xff\x51")]
         _check(marker == _SOT and at + 12 <= end and _word(stream, at + 2, end) == 10)
         (size,) = struct.unpack_from(">L", stream, at + 6)
         stop = at + size if size else _last(stream, end)
-        data = _headers(stream, at + 12, stop, until=_SOD, found=found)
+        packets: list[bytes] = []
+        data = _headers(stream, at + 12, stop, until=_SOD, found=found, pointers=packets)
         _check(data + 2 <= stop <= end)
+        _check(not packets or _packet_bytes(packets) == stop - data - 2)
+        sizes.append(stop - at)
         at = stop
     raise StreamError
 
 
-def _headers(stream: bytes, at: int, end: int, *, until: int, found: list[Blank]) -> int:
-    """Goes over marker segments up to the marker ``until``, and returns where that stands."""
+def _tile_lengths(segments: list[bytes]) -> list[int]:
+    """The lengths of tile-parts that TLM segments state (15444-1 A.7.1)."""
+    found: list[int] = []
+    for body in segments:
+        index, size = body[1] >> 4 & 3, 4 if body[1] >> 6 & 1 else 2
+        _check((len(body) - 2) % (index + size) == 0)
+        starts = range(2 + index, len(body), index + size)
+        found += [int.from_bytes(body[at : at + size], "big") for at in starts]
+    return found
+
+
+def _packet_bytes(segments: list[bytes]) -> int:
+    """The sum of the packet lengths that PLT segments state, seven bits a byte (15444-1 A.7.3)."""
+    total = number = 0
+    for byte in b"".join(body[1:] for body in segments):
+        number = (number << 7 | byte & 0x7F) & 0xFFFFFFFF
+        if not byte & 0x80:
+            total, number = total + number, 0
+    return total
+
+
+def _headers(stream: bytes, at: int, end: int, *, until: int, found: list[Blank], pointers: list[bytes]) -> int:
+    """Goes over marker segments up to the marker ``until``, and returns where that stands.
+
+    ``pointers`` takes what those say that state lengths: of tile-parts in the main header, of packets in others.
+    """
     for _ in range(_MAX_SEGMENTS):
         marker = _word(stream, at, end)
         if marker == until:
@@ -239,7 +297,9 @@ def _headers(stream: bytes, at: int, end: int, *, until: int, found: list[Blank]
             is_text = _word(stream, at + 4, end) == 1
             found.append(Blank(at + 6, at + 2 + length, 0x20 if is_text else 0))
         else:
-            _check(marker in _J2K_SEGMENTS)
+            _check(marker in _J2K_SEGMENTS and marker != (_PLT if until == _SOT else _TLM))
+            if marker in (_TLM, _PLT):
+                pointers.append(stream[at + 4 : at + 2 + length])
         at += 2 + length
     raise StreamError
 

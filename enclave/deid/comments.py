@@ -45,9 +45,13 @@ def words_beside(source: Source, tree: Node, elements: tuple[PixelElement, ...],
     Raises ``Quarantined`` when a code stream breaks the rules of its kind: words in it cannot be told from the image.
     """
     family = _FAMILIES.get(syntax)
-    if family is None or len(elements) != 1 or not elements[0].encapsulated:
+    if len(elements) != 1 or not elements[0].encapsulated:
         return ()
     try:
+        if family is None:
+            if syntax == uid.RLELossless:
+                _check_table(source, tree, elements[0])
+            return ()
         frames = _frames(source, tree, elements[0], start=_STARTS[family])
         return tuple(one for frame in frames for one in _of_frame(source, frame, family))
     except (StreamError, ValueError, struct.error):
@@ -71,10 +75,9 @@ def _frames(source: Source, tree: Node, element: PixelElement, *, start: tuple[b
     """The fragments of each frame (PS3.5 A.4); raises ``StreamError`` when nothing says which belong together."""
     table, *fragments = _items(source, element)
     count = max(1, number_at(tree, _FRAMES) or 1)
-    if count == 1:
-        return [fragments]
-    if len(fragments) == count:
-        return [[one] for one in fragments]
+    if count == 1 or len(fragments) == count:
+        _check_table(source, tree, element)
+        return [fragments] if count == 1 else [[one] for one in fragments]
     if offsets := _offsets(source, table, tree):
         begins = {begin - 8 - table[1]: place for place, (begin, _) in enumerate(fragments)}
         places = [begins.get(offset, -1) for offset in offsets]
@@ -83,6 +86,16 @@ def _frames(source: Source, tree: Node, element: PixelElement, *, start: tuple[b
     if len(places) != count or places[0] != 0 or any(one >= other for one, other in pairwise(places)):
         raise StreamError
     return [fragments[one:other] for one, other in pairwise([*places, len(fragments)])]
+
+
+def _check_table(source: Source, tree: Node, element: PixelElement) -> None:
+    """Raises ``StreamError`` when the basic offset table is not empty and is none of these frames."""
+    table, *fragments = _items(source, element)
+    data = b"".join(bytes(piece) for piece in source.pieces(*table))
+    count = max(1, number_at(tree, _FRAMES) or 1)
+    begins = [begin - 8 - table[1] for begin, _ in (fragments[:1] if count == 1 else fragments)]
+    if data and [one for (one,) in struct.iter_unpack("<L", data)] != begins:
+        raise StreamError
 
 
 def _head(source: Source, fragment: Range) -> bytes:

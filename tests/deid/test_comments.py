@@ -27,6 +27,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    RLELossless,
 )
 
 from enclave.deid import source as source_module
@@ -365,3 +366,122 @@ def test_pieces_are_written_over_as_the_whole_is(data: bytes, edges: list[int], 
     for blank in blanks:
         whole[blank.start - 7 : blank.end - 7] = b" " * (blank.end - blank.start)
     assert b"".join(bytes(piece) for piece in written_over(pieces, start=7, blanks=blanks)) == bytes(whole)
+
+
+# ── places that are no comments ─────────────────────────────────────────────
+
+WORDS = STRANGER + b" " * (-len(STRANGER) % 4)
+
+
+def with_table(stream: bytes, table: bytes) -> bytes:
+    """A value of one fragment, with any basic offset table."""
+    stream += b"\0" * (len(stream) % 2)
+    parts = (table, stream)
+    return b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in parts)
+
+
+@pytest.mark.parametrize("table", [WORDS, bytes(4) + WORDS, struct.pack("<L", 4), bytes(8), b"abc."])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_offset_table_that_is_none_of_these_frames_is_held_back(
+    kind: Callable[[], tuple[UID, bytes]], table: bytes, keyring: Keyring, tmp_path: Path
+) -> None:
+    syntax, stream = kind()
+    ds = holding(syntax, with_table(stream, table))
+    assert run(tmp_path, ds, keyring).report["reasons"] == {"code_stream": 1}
+
+
+@pytest.mark.parametrize(("table", "reasons"), [(b"", {}), (bytes(4), {}), (WORDS, {"code_stream": 1})])
+def test_so_is_that_of_an_image_in_run_lengths(
+    table: bytes, reasons: dict[str, int], keyring: Keyring, tmp_path: Path
+) -> None:
+    syntax, stream = compressed(RLELossless)
+    assert run(tmp_path, holding(syntax, with_table(stream, table)), keyring).report["reasons"] == reasons
+
+
+def in_main_header(marker: int, body: bytes) -> bytes:
+    stream = STREAMS["jpeg_2000"]
+    tile = stream.index(b"\xff\x90\x00\x0a")
+    return stream[:tile] + segment(marker, body) + stream[tile:]
+
+
+def in_tile_header(marker: int, body: bytes) -> bytes:
+    stream = STREAMS["jpeg_2000"]
+    tile, made = stream.index(b"\xff\x90\x00\x0a"), segment(marker, body)
+    head = bytearray(stream[tile : tile + 12])
+    if length := int.from_bytes(head[6:10], "big"):
+        head[6:10] = struct.pack(">L", length + len(made))
+    return stream[:tile] + bytes(head) + made + stream[tile + 12 :]
+
+
+def tile_size(stream: bytes) -> int:
+    tile = stream.index(b"\xff\x90\x00\x0a")
+    size = int.from_bytes(stream[tile + 6 : tile + 10], "big")
+    return size or stream.rindex(b"\xff\xd9") - tile
+
+
+def seven_bits(number: int) -> bytes:
+    return bytes([0x80 | number >> 14, 0x80 | number >> 7 & 0x7F, number & 0x7F])
+
+
+def test_lengths_that_are_those_of_a_jpeg_2000_stream_stay() -> None:
+    stream = STREAMS["jpeg_2000"]
+    tile = stream.index(b"\xff\x90\x00\x0a")
+    data = stream.index(b"\xff\x93", tile) + 2
+    packets = seven_bits(tile + tile_size(stream) - data)
+    for made in (
+        in_main_header(0x55, b"\0\x40" + struct.pack(">L", tile_size(stream))),
+        in_main_header(0x55, b"\0\x50\0" + struct.pack(">L", tile_size(stream))),
+        in_tile_header(0x58, b"\0" + packets),
+    ):
+        assert len(filled(made, words_in(made, family=Family.JPEG_2000))) == len(made)
+
+
+@pytest.mark.parametrize("marker", [0x55, 0x57, 0x58, *range(0x70, 0x7A)])
+@pytest.mark.parametrize("place", [in_main_header, in_tile_header], ids=lambda place: place.__name__)
+def test_words_in_place_of_lengths_and_in_extensions_are_no_stream(
+    marker: int, place: Callable[[int, bytes], bytes]
+) -> None:
+    with pytest.raises(StreamError):
+        words_in(place(marker, b"\0\x40" + WORDS), family=Family.JPEG_2000)
+
+
+@pytest.mark.parametrize(
+    ("body", "right"),
+    [
+        (b"\1" + bytes(10), True),
+        (b"\1" + bytes(10) + STRANGER, False),
+        (b"\2\1\2" + bytes(8), True),
+        (b"\2\1\2" + bytes(7), False),
+        (b"\2\1\2", False),
+        (b"\4\2" + bytes(4), True),
+        (b"\4\2" + STRANGER, False),
+        (b"\5" + STRANGER, False),
+        (b"\2", False),
+        (b"", False),
+    ],
+)
+def test_parameters_of_jpeg_ls_have_the_length_of_their_kind(body: bytes, right: bool) -> None:
+    stream = STREAMS["jpeg_ls"]
+    made = stream[:2] + segment(0xF8, body) + stream[2:]
+    if right:
+        assert len(filled(made, words_in(made, family=Family.JPEG_LS))) == len(made)
+    else:
+        with pytest.raises(StreamError):
+            words_in(made, family=Family.JPEG_LS)
+
+
+def test_brands_and_profiles_of_a_jpeg_2000_file_leave_blank() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "jpeg2000", irreversible=False)
+    file = buffer.getvalue()
+    at = file.index(b"ftyp") - 4
+    size = int.from_bytes(file[at : at + 4], "big")
+    file = file[:at] + struct.pack(">L", size + len(WORDS)) + file[at + 4 : at + size] + WORDS + file[at + size :]
+    at, profile = file.index(b"jp2h") - 4, b"\2\0\0" + STRANGER
+    size = int.from_bytes(file[at : at + 4], "big")
+    more = struct.pack(">L4s", 8 + len(profile), b"colr") + profile
+    file = file[:at] + struct.pack(">L", size + len(more)) + file[at + 4 : at + size] + more + file[at + size :]
+    clean = filled(file, words_in(file, family=Family.JPEG_2000))
+    assert b"Brekkeby" not in clean
+    assert len(clean) == len(file)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(clean))), picture())
