@@ -151,6 +151,7 @@ def test_workers_end_with_the_job_that_was_killed(few: Path, tmp_path: Path) -> 
     assert not [pid for pid in family if alive(pid)]
 
 
+@pytest.mark.slow
 def test_what_a_killed_job_left_is_below_its_output_and_gone_after_the_next_one_which_looks_at_nothing_twice(
     few: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_what_a_killed_job_left_is_below_its_output_and_gone_after_the_next_one_
     assert sorted(after) == sorted(journaled(tmp_path / "out")) == list(range(RADIOGRAPHS))
 
 
+@pytest.mark.slow
 def test_an_image_that_changed_since_it_was_looked_at_is_looked_at_again(
     few: Path, keyring: Any, tmp_path: Path
 ) -> None:

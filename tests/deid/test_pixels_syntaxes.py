@@ -39,6 +39,8 @@ from enclave.deid.keyring import Keyring
 from enclave.deid.recipe import Recipe
 
 DEEP = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+pytestmark = pytest.mark.slow
+
 INK = 0.75  # of the brightest value
 STREAMS = Path(__file__).with_name("streams")
 _EIGHT_BITS = b"\xff\xc0\x00\x0b\x08"  # a frame header (SOF0) of one component

@@ -20,6 +20,8 @@ from enclave.wire.messages.intake import ShowBatch
 
 SHIPPED = Path(str(files("enclave.intake").joinpath("recipes")))
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recipes(tmp_path: Path) -> Path:

@@ -21,7 +21,7 @@ from enclave.wire.client import WireClient
 from enclave.wire.messages.intake import ListBatches
 from enclave.wire.messages.vault import AskState
 
-pytestmark = pytest.mark.row("S13.5")
+pytestmark = [pytest.mark.slow, pytest.mark.row("S13.5")]
 
 
 def patients(stand: Any, version: int) -> set[str]:

@@ -25,7 +25,7 @@ from enclave.intake.review import item_of
 from enclave.keys.box import box_of
 from enclave.wire.messages.intake import LookAtItem, ReviewImage, ReviewItem, ShowBatch
 
-pytestmark = pytest.mark.row("S13.6")
+pytestmark = [pytest.mark.slow, pytest.mark.row("S13.6")]
 
 
 def test_the_sample_is_complete_when_somebody_else_has_looked_at_each_image(stand: Any, cohort: Any) -> None:
