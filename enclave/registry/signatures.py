@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from enclave.core.errors import EnclaveError
 from enclave.determination.certificate import (
     Certificate,
     Signature,
     SignedCertificate,
     countersigned_bytes,
-    parse_certificate,
     signature_from_text,
 )
 from enclave.determination.completeness import missing
@@ -119,11 +117,3 @@ def stored(row: Row) -> SignedCertificate:
         row["text"].encode(),
         *(signature_from_text(row[name]) if row[name] else None for name in ("signature", "countersignature")),
     )
-
-
-def document_of(row: Row) -> Certificate | None:
-    """The stored text as a certificate; None when it is none any more."""
-    try:
-        return parse_certificate(row["text"].encode())
-    except EnclaveError:
-        return None
