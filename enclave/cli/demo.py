@@ -67,6 +67,7 @@ def start(home: HomeOption = None, port: int | None = PortOption) -> None:
     """Start everything, say where to sign in, and stay until Ctrl-C ends it all."""
     from enclave.cli.demo_story import prepare
 
+    _end_as_by_ctrl_c()
     place = _home_for(home, port)
     try:
         start_detached(place)
@@ -109,6 +110,7 @@ def check(home: HomeOption = None, port: int | None = PortOption) -> None:
     """Run the whole story without a browser and print one JSON line with what came out."""
     from enclave.cli.demo_check import run_check
 
+    _end_as_by_ctrl_c()
     result = run_check(home_from(home).root if home else None, port=port or DEFAULT_PORT, tell=_tell)
     sys.stderr.flush()
     print(json.dumps(result, sort_keys=True), flush=True)  # noqa: T201 - the last line of output is the interface
@@ -169,21 +171,31 @@ def start_detached(home: Home) -> None:
             raise
 
 
+def _end_as_by_ctrl_c() -> None:
+    """From now on the terminal's end and a request to end do what Ctrl-C does; what was ignored stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
 @contextlib.contextmanager
 def _hold_interrupts() -> Iterator[None]:
     """Ctrl-C within takes effect at the end; of several, once. In another thread than the main one nothing changes."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    held = [number for number, handler in before.items() if callable(handler)]
+    if threading.current_thread() is not threading.main_thread() or not held:
         yield
         return
     came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in held:
+            signal.signal(number, before[number])
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])
 
 
 def _await_up(home: Home, supervisor: subprocess.Popen[bytes], log_path: Path) -> None:

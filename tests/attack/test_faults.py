@@ -131,6 +131,12 @@ def processes_below(pid: int) -> list[int]:
     return found
 
 
+def _as_in_a_terminal() -> None:
+    """A shell in the background ignores the one, ``nohup`` the other."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Start:
     """``enclave demo start`` in a terminal of its own, as far as signals go."""
 
@@ -144,7 +150,7 @@ class Start:
                 stderr=file,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell in the background ignores it
+                preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - nothing but signals, before any thread
             )
 
     def wait(self, moment: Callable[[str], Any]) -> None:
@@ -154,8 +160,8 @@ class Start:
 
         until(come, seconds=200)
 
-    def interrupt(self) -> int:
-        os.killpg(self.process.pid, signal.SIGINT)
+    def end_by(self, number: signal.Signals) -> int:
+        os.killpg(self.process.pid, number)
         return self.process.wait(90)
 
 
@@ -167,23 +173,25 @@ def place(short_folder: Callable[[], Path]) -> Iterator[Home]:
         demo.stop(home)
 
 
-def test_control_c_at_any_moment_ends_all_and_the_next_start_works(place: Home, free_port: int) -> None:
+def test_control_c_and_its_like_at_any_moment_end_all_and_the_next_start_works(place: Home, free_port: int) -> None:
     def three_started(_: str) -> bool:
         found = demo.read_status(place)
         return found is not None and len(found["pids"]) >= 3
 
-    moments: dict[str, Callable[[str], Any]] = {
-        "first": lambda _: place.format_file.exists(),
-        "starting": three_started,
-        "intake": lambda told: "handed the cohort to intake" in told,
-        "ready": lambda told: "Press Ctrl-C" in told,
+    moments: dict[str, tuple[signal.Signals, Callable[[str], Any]]] = {
+        "first": (signal.SIGINT, lambda _: place.format_file.exists()),
+        "starting": (signal.SIGINT, three_started),
+        "starting, and the terminal closes": (signal.SIGHUP, three_started),
+        "starting, and asked to end": (signal.SIGTERM, three_started),
+        "intake": (signal.SIGINT, lambda told: "handed the cohort to intake" in told),
+        "ready": (signal.SIGINT, lambda told: "Press Ctrl-C" in told),
     }
-    for name, moment in moments.items():
+    for name, (number, moment) in moments.items():
         start = Start(place, free_port)
         start.wait(moment)
         if name == "intake":
             time.sleep(0.5)
-        start.interrupt()
+        start.end_by(number)
         until(lambda: processes_of(place) == [], seconds=60)
         assert demo.read_status(place) is None, name
         assert "Traceback" not in start.told.read_text(), (name, start.told.read_text()[-1500:])
