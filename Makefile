@@ -99,7 +99,7 @@ $(STAMPS)/venv: | $(STAMPS)/python-found
 
 $(STAMPS)/host: requirements/host.txt $(STAMPS)/venv
 	@echo "setup: installing the pinned packages of the trusted side" >&2
-	$(BIN)/python $(PIP) install --require-hashes -r requirements/host.txt
+	$(BIN)/python $(PIP) install --no-deps --require-hashes -r requirements/host.txt
 	touch $@
 
 $(STAMPS)/python: pyproject.toml kernels/pyproject.toml $(STAMPS)/host

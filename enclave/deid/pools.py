@@ -32,7 +32,9 @@ from enclave.deid.worker import Outcome, Plan, Seen, Worker, harvest_file
 T = TypeVar("T")
 R = TypeVar("R")
 Task = tuple[int, Path, str]
-_WITH_THREADS = frozenset({"onnxruntime"})  # libraries with threads of their own, which a forked process lacks
+_WITH_THREADS = frozenset(
+    {"onnxruntime", "openvino"}
+)  # libraries with threads of their own, which a forked process lacks
 HarvestPart = tuple[Harvest, dict[int, Seen], list[Outcome]]
 _BATCH_FILES, _BATCH_BYTES = 32, 8 << 20  # of a task: handing one over takes about as long as cleaning a small file
 _SHARES = 8  # tasks that a worker should still get of what is left, so that all of them end together

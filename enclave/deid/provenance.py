@@ -104,7 +104,7 @@ def tool_versions(*, long_text: str = "vocabulary") -> dict[str, str]:
     """
     packages = {
         name: _version(name)
-        for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "pypdf")
+        for name in ("enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "openvino", "pypdf")
     }
     packages["long_text"] = long_text
     if long_text == "detectors":

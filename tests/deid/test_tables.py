@@ -345,7 +345,7 @@ def test_each_redaction_of_a_table_stands_in_the_provenance_without_its_value(tm
     write_rows(tmp_path / "in" / "t.csv", [HEAD, [*ROW[:4], "Kelvamark", "Annelora came"]])
     run(tmp_path / "in", tmp_path, recipe(ROLES, long_text="vocabulary"))
     (row,) = parquet.read_table(tmp_path / "out" / "provenance.parquet").to_pylist()
-    packages = {"enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "pypdf"}
+    packages = {"enclave", "pydicom", "pyarrow", "numpy", "scipy", "rapidocr", "onnxruntime", "openvino", "pypdf"}
     assert set(json.loads(row["tools"])) == {*packages, "decoder filter sha256", "ps3.3", "long_text"}
     assert json.loads(row["redactions"]) == [
         {"cell": "finding[0]", "reason": "identifier_sweep"},

@@ -138,6 +138,28 @@ def test_of_a_vast_layer_the_network_sees_the_tiles_with_letters_only_and_finds_
     assert nothing.shown == 0
 
 
+def test_the_detector_marks_what_another_runtime_of_the_same_network_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer bits than 32, which some processors would use by themselves, marks differ by a hundredth and more."""
+    import onnxruntime
+
+    picture = sheet(text="HAUSDORFF 4711", size=320).pixels
+    seen: list[np.ndarray[Any, Any]] = []
+    network: Any = open_network()
+    detect = network._detect  # the numbers between the two libraries, which no caller sees
+
+    def watched(pictures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        seen.extend((pictures, detect(pictures).copy()))
+        return seen[1]
+
+    monkeypatch.setattr(network, "_detect", watched)
+    assert network.find(picture)
+    session = onnxruntime.InferenceSession(
+        model_folder() / "PP-OCRv6_det_small.onnx", providers=["CPUExecutionProvider"]
+    )
+    (other,) = session.run(None, {session.get_inputs()[0].name: seen[0]})
+    assert np.abs(other - seen[1]).max() < 1e-4
+
+
 def test_of_a_layer_of_one_value_no_network_sees_anything() -> None:
     blank = Noted()
     assert find_text([Sheet(np.full((1500, 1500), 7, np.uint8))], network=blank) == []

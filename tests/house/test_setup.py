@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -79,3 +81,11 @@ def test_the_library_that_runs_networks_has_no_telemetry_in_it() -> None:
     assert sum(map(len, libraries)) > 1 << 20
     for word in (b"events.data.microsoft", b"OneCollector", b"ORT_DISABLE_TELEMETRY"):
         assert not [True for library in libraries if word in library]
+
+
+def test_of_the_library_that_runs_the_text_detector_the_part_that_reports_is_not_installed() -> None:
+    loaded = "import openvino, sys; print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+    assert importlib.util.find_spec("openvino_telemetry") is None
+    assert "openvino-telemetry==" not in (ROOT / "requirements" / "host.txt").read_text()
