@@ -20,7 +20,8 @@ import numpy as np
 
 from benchmarks.pixels.heads import Head, ct_head, fetch, perturbed, t1_head, turn_about
 from enclave.deid.faces import network
-from enclave.deid.faces.ct import FoundFace, find_face_ct
+from enclave.deid.faces.ct import find_face_ct
+from enclave.deid.faces.found import FoundFace
 from enclave.deid.faces.mr import find_face_mr
 from enclave.deid.faces.volume import Volume
 

@@ -6,30 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from optional import need
-from playwright.sync_api import Page, expect, sync_playwright
+from chromium import opened_browser
+from playwright.sync_api import Page, expect
 
 from enclave.wire.messages.registry import ReviewVersion
-
-expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture
 def open_as(console: Any) -> Iterator[Any]:
     """A page signed in as a person; what the browser complains about is collected in ``open_as.complaints``."""
-    chromium = need("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with opened_browser() as browser:
 
         def page_for(person: str) -> Page:
             cookies = console.browser(person).cookies
@@ -45,7 +31,6 @@ def open_as(console: Any) -> Iterator[Any]:
 
         page_for.complaints = []
         yield page_for
-        browser.close()
 
 
 @pytest.mark.slow

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chromium import opened_browser
 from clocks import ShiftedClock
 from optional import need
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from review_batch import ID, keep_batch
 from statements import CONDITIONS, EVIDENCE, TERMS
 
@@ -43,7 +44,6 @@ ROOT = "ab" * 32  # of the version that the batch became
 SERIES, OTHER_SERIES = "1.2.826.0.1.7.1", "1.2.826.0.1.7.2"
 NUMBERS = {"brain_cc": 1400.0, "brain_lost": 0.0001, "face_gone": 0.97, "removed_share": 0.08}
 ROLES = {"edgar": {"expert"}, "ernst": {"expert"}, "boris": {"honest_broker"}, "stefan": {"data_steward"}}
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
 def drawn() -> SeenHead:
@@ -314,9 +314,7 @@ def test_no_page_of_a_determination_holds_a_face(desk: Desk) -> None:
 @pytest.fixture
 def open_as(desk: Desk) -> Iterator[Any]:
     """A page signed in as a person; what the browser complains about is collected in ``open_as.complaints``."""
-    chromium = need("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with opened_browser() as browser:
 
         def page_for(person: str) -> Page:
             context = browser.new_context(base_url=f"http://127.0.0.1:{desk.console.port}/services/console/")
@@ -330,7 +328,6 @@ def open_as(desk: Desk) -> Iterator[Any]:
 
         page_for.complaints = []
         yield page_for
-        browser.close()
 
 
 def real_head() -> SeenHead:

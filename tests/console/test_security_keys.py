@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from optional import need
-from playwright.sync_api import Page, expect, sync_playwright
+from chromium import opened_browser
+from playwright.sync_api import Page, expect
 from statements import CONDITIONS, EVIDENCE, PURPOSE, TERMS
 
 from enclave.core.errors import DeniedError
@@ -37,10 +37,7 @@ from enclave.wire.messages.determination import ReaffirmDetermination, SubmitCou
 
 pytestmark = [pytest.mark.slow, pytest.mark.row("S9.2")]
 
-expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
-
 ROOT = "ab" * 32
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
 @dataclass
@@ -117,9 +114,7 @@ def _waiting(desk: Desk, home: Any) -> m.Release:
 @pytest.fixture
 def open_as(desk: Desk) -> Iterator[Any]:
     """A page of a signed-in person at the name that keys are bound to; ``key=True`` plugs a security key in."""
-    chromium = need("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with opened_browser() as browser:
 
         def page_for(person: str, *, key: bool = False) -> Page:
             context = browser.new_context(base_url=f"{desk.origin}/services/console/")
@@ -137,7 +132,6 @@ def open_as(desk: Desk) -> Iterator[Any]:
             return page
 
         yield page_for
-        browser.close()
 
 
 def test_a_broker_enrols_a_key_with_anothers_code_and_confirms_a_release_with_it(desk: Desk, open_as: Any) -> None:

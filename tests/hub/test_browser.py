@@ -8,31 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optional import need
-from playwright.sync_api import Page, expect, sync_playwright
+from chromium import PATIENCE_MS, opened_browser
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=need("chromium"), args=FLAGS)
+    with opened_browser() as browser:
         opened = browser.new_page(viewport={"width": 1280, "height": 800})
-        opened.set_default_timeout(60_000)
+        opened.set_default_timeout(PATIENCE_MS)
         yield opened
-        browser.close()
 
 
 def test_a_researcher_signs_in_starts_a_server_and_sees_jupyterlab(door: Any, page: Page) -> None:

@@ -12,23 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import PATIENCE_MS, opened_browser
 from optional import need
+from playwright.sync_api import expect
 from ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_MS = 60_000
 
 
 def _enclave(home: Path, *words: str) -> str:
@@ -51,22 +40,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+def browser(url: str) -> Iterator[Any]:
+    del url  # the enclave runs before the browser opens
+    with opened_browser() as found:
         yield found
-        found.close()
 
 
 class Person:
     """One person's browser window."""
 
     def __init__(self, browser: Any, url: str, name: str, shots: Path) -> None:
-        from playwright.sync_api import expect
-
-        expect.set_options(timeout=PATIENCE_MS)
         self.expect = expect
         self.url = url
         self.name = name

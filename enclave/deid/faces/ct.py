@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
-from enclave.deid.faces import hold, measure
 from enclave.deid.faces.cavity import BONE_HU, cranial_cavity, surroundedness
-from enclave.deid.faces.depth import front_views
-from enclave.deid.faces.head_axes import HeadAxes, head_axes
-from enclave.deid.faces.hold import Measures
-from enclave.deid.faces.region import FaceRegion, all_but_brain, face_region
+from enclave.deid.faces.found import FoundFace, Head, finished, has_brain, head_of, measures_of
 from enclave.deid.faces.volume import AIR_HU, Array, Volume, dilated, eroded, largest_part, resample
 
 BODY_HU = -300.0
@@ -21,21 +17,6 @@ _AIRWAY_HITS = 22  # of 26 directions in which tissue is met
 _NEAR_BONE_MM, _CLOSED_SHARE = 10.0, 0.9
 _MIDLINE_MM = 25.0  # mastoid cells are farther out
 _THIN_MM = 3.0  # tables, cushions and head rests are thinner than this or apart from the head
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFace:
-    """A face's region with what was measured; ``held`` is why a person must look, empty when nobody must.
-
-    ``views``: the head from the front, before and after (``front_views``).
-    """
-
-    region: FaceRegion | None
-    measures: Measures | None
-    held: str
-    axes: HeadAxes | None = None
-    brain_points: Array | None = None
-    views: tuple[Array, Array] | None = None
 
 
 def find_face_ct(volume: Volume, *, strip: bool = False) -> FoundFace:
@@ -48,44 +29,18 @@ def find_face_ct(volume: Volume, *, strip: bool = False) -> FoundFace:
     except ValueError:
         return FoundFace(None, None, "no_geometry")
     brain = cranial_cavity(work)
-    brain_cc = float(brain.sum()) * work.voxel_cc
-    if not hold.BRAIN_CC[0] <= brain_cc <= hold.BRAIN_CC[1]:
+    if not has_brain(brain, work):
         return FoundFace(None, None, "brain_not_found")
-    axes = head_axes(brain, work)
-    points = work.positions(brain)
-    region = face_region(points, axes)
-    gone = region.mask(work.values.shape, work.affine)
-    body = head_tissue(work)
-    airway_cc, airway_share = _airway(work, body=body, axes=axes, gone=gone)
-    surface = measure.face_surface(body, work, brain_points=points, axes=axes)
-    found = Measures(
-        brain_cc=brain_cc,
-        removed_share=measure.removed_share(body, work, centre=axes.centre, gone=gone),
-        brain_lost=measure.share_inside(points, region),
-        face_gone=measure.share_inside(surface, region),
-        asymmetry_mm=axes.asymmetry_mm,
-        turn_degrees=axes.turn_degrees,
-        elongation=axes.elongation,
-        vertex_inside=measure.vertex_inside(brain, work) and _is_closed(brain, work),
+    head = head_of(work, brain=brain, body=head_tissue(work))
+    common = measures_of(head)
+    airway_cc, airway_share = _airway(head)
+    found = replace(
+        common,
+        vertex_inside=common.vertex_inside and _is_closed(brain, work),
         airway_cc=airway_cc,
         airway_share=airway_share,
     )
-    return finished(FoundFace(region, found, hold.hold_reason(found), axes, points), body=body, work=work, strip=strip)
-
-
-def finished(found: FoundFace, *, body: Array, work: Volume, strip: bool) -> FoundFace:
-    """``found`` with its views; with ``strip`` the region is all but the brain. Rules hold by the face in any case."""
-    if found.region is None or found.axes is None or found.brain_points is None or found.measures is None:
-        return found
-    region = all_but_brain(found.brain_points, found.axes) if strip else found.region
-    gone = region.mask(work.values.shape, work.affine)
-    measures = found.measures
-    if strip:
-        lost = measure.share_inside(found.brain_points, region)
-        removed = measure.removed_share(body, work, centre=found.axes.centre, gone=gone)
-        measures = replace(measures, brain_lost=lost, removed_share=removed)
-    views = front_views(body, work.affine, found.axes, gone=gone)
-    return replace(found, region=region, measures=measures, views=views)
+    return finished(head, found, strip=strip)
 
 
 def head_tissue(work: Volume) -> Array:
@@ -104,13 +59,14 @@ def _is_closed(brain: Array, work: Volume) -> bool:
     return bool(upper.any()) and float(near[upper].mean()) >= _CLOSED_SHARE
 
 
-def _airway(work: Volume, *, body: Array, axes: HeadAxes, gone: Array) -> tuple[float, float]:
-    """Air in the midline of the head, in cm³, within ``gone``, and its share of all: nose and throat are in front."""
+def _airway(head: Head) -> tuple[float, float]:
+    """Air in the midline of the head, in cm³, that goes, and its share of all: nose and throat are in front."""
+    work, axes = head.work, head.axes
     air = work.values < _AIRWAY_HU
     if work.field is not None:
         air &= work.field
-    inner = air & (surroundedness(body) >= _AIRWAY_HITS)
+    inner = air & (surroundedness(head.body) >= _AIRWAY_HITS)
     inner &= np.abs(work.along(axes.left) - float(axes.centre @ axes.left)) <= _MIDLINE_MM
     total = float(inner.sum())
-    inside = float((inner & gone).sum())
+    inside = float((inner & head.gone).sum())
     return inside * work.voxel_cc, inside / total if total else float("nan")

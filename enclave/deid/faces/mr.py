@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
-from enclave.deid.faces import hold, measure, network
-from enclave.deid.faces.ct import FoundFace, finished
-from enclave.deid.faces.head_axes import head_axes
-from enclave.deid.faces.hold import Measures
-from enclave.deid.faces.region import face_region
+from enclave.deid.faces import network
+from enclave.deid.faces.found import FoundFace, finished, has_brain, head_of, measures_of
 from enclave.deid.faces.volume import Array, Volume, largest_part, resample
 
 _NETWORK_MM = 1.5
@@ -31,28 +30,11 @@ def find_face_mr(volume: Volume, *, strip: bool = False) -> FoundFace:
         return FoundFace(None, None, "no_geometry")
     rough, outline = network.brain_masks(fine)
     brain = largest_part(_on_grid(Volume(outline.astype(np.float32), fine.affine), work))
-    brain_cc = float(brain.sum()) * work.voxel_cc
-    if not hold.BRAIN_CC[0] <= brain_cc <= hold.BRAIN_CC[1]:
+    if not has_brain(brain, work):
         return FoundFace(None, None, "brain_not_found")
-    axes = head_axes(brain, work)
-    points = work.positions(brain)
-    region = face_region(points, axes)
-    gone = region.mask(work.values.shape, work.affine)
-    body = mr_tissue(work)
-    surface = measure.face_surface(body, work, brain_points=points, axes=axes)
-    found = Measures(
-        brain_cc=brain_cc,
-        removed_share=measure.removed_share(body, work, centre=axes.centre, gone=gone),
-        brain_lost=measure.share_inside(points, region),
-        face_gone=measure.share_inside(surface, region),
-        asymmetry_mm=axes.asymmetry_mm,
-        turn_degrees=axes.turn_degrees,
-        elongation=axes.elongation,
-        vertex_inside=measure.vertex_inside(brain, work),
-        agreement=_dice(rough, outline),
-        t1_like=is_t1_like(work, brain),
-    )
-    return finished(FoundFace(region, found, hold.hold_reason(found), axes, points), body=body, work=work, strip=strip)
+    head = head_of(work, brain=brain, body=mr_tissue(work))
+    found = replace(measures_of(head), agreement=_dice(rough, outline), t1_like=is_t1_like(work, brain))
+    return finished(head, found, strip=strip)
 
 
 def mr_tissue(work: Volume) -> Array:

@@ -13,7 +13,8 @@ import numpy as np
 from enclave.core.errors import UnavailableError
 from enclave.deid.faces import hold, measure
 from enclave.deid.faces.assembly import assemble
-from enclave.deid.faces.ct import FoundFace, find_face_ct
+from enclave.deid.faces.ct import find_face_ct
+from enclave.deid.faces.found import FoundFace
 from enclave.deid.faces.image_facts import ImageFacts
 from enclave.deid.faces.mr import find_face_mr
 from enclave.deid.faces.order import FaceOrder
