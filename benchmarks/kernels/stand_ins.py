@@ -12,11 +12,11 @@ from typing import Any
 
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
-from enclave.wire.messages import registry
+from enclave.wire.messages import facts, projects
 from enclave.wire.messages.audit import Append, Receipt
 from enclave.wire.peer import WireServer
 
-PROJECT = registry.Project(name="benchmark", title="Benchmark", purpose="Figures", state="open")
+PROJECT = projects.Project(name="benchmark", title="Benchmark", purpose="Figures", state="open")
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
     log = Log("stand-ins")
     tables: dict[str, dict[type[Any], Any]] = {
         "registryd": {
-            registry.ProjectsOf: lambda _m, _c: registry.ProjectList(projects=(PROJECT,)),
-            registry.AskEngagements: lambda _m, _c: registry.EngagementList(engagements=()),
+            facts.ProjectsOf: lambda _m, _c: projects.ProjectList(projects=(PROJECT,)),
+            facts.AskEngagements: lambda _m, _c: facts.EngagementList(engagements=()),
         }
     }
     if instant:

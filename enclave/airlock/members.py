@@ -8,7 +8,7 @@ from enclave.airlock.states import OWNERS, may_act
 from enclave.airlock.store import Record, VoteRecord
 from enclave.policy.model import EgressFacts, ProjectFacts
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import AskProjectStanding, ProjectsOf
+from enclave.wire.messages.facts import AskProjectStanding, ProjectsOf
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ from enclave.wire.messages.broker import (
     VerifyReply,
     VerifyVersion,
 )
-from enclave.wire.messages.registry import LeaseFacts
+from enclave.wire.messages.facts import LeaseFacts
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Handler, WireServer
 

@@ -46,7 +46,7 @@ from enclave.wire.messages.broker import (
     OpenDataset,
     ReadObjects,
 )
-from enclave.wire.messages.registry import LeaseFacts
+from enclave.wire.messages.facts import LeaseFacts
 from enclave.wire.messages.schema import to_json
 from enclave.wire.peer import Call, Handler, Reply
 

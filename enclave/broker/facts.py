@@ -23,14 +23,8 @@ from enclave.policy.model import (
     VersionFacts,
 )
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import (
-    AskEngagements,
-    AskLeaseFacts,
-    AskProjectDatasets,
-    LeaseFacts,
-    ProjectDatasets,
-    Version,
-)
+from enclave.wire.messages.facts import AskEngagements, AskLeaseFacts, AskProjectDatasets, LeaseFacts, ProjectDatasets
+from enclave.wire.messages.registry import Version
 
 TIMEOUT_S = 1.5
 _MAX_IDLE = 8

@@ -24,7 +24,7 @@ from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, UnavailableError
 from enclave.core.ids import VersionName, check_name
 from enclave.wire.messages.broker import LoadedReply, LoadIntermediate, SavedReply, SaveIntermediate
-from enclave.wire.messages.registry import LeaseFacts
+from enclave.wire.messages.facts import LeaseFacts
 from enclave.wire.peer import Call, Handler, Reply
 
 KINDS: Final = frozenset({"bytes", "array", "table"})

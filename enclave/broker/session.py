@@ -11,7 +11,7 @@ from enclave.core.errors import DeniedError
 from enclave.core.ids import VersionName
 from enclave.sealed.reader import OpenVersion
 from enclave.wire.messages.broker import LeaseInForce, LeasesReply
-from enclave.wire.messages.registry import LeaseFacts
+from enclave.wire.messages.facts import LeaseFacts
 
 BACKGROUND = "background"
 MAX_NAMED_OBJECTS = 200

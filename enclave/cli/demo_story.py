@@ -29,7 +29,7 @@ from enclave.registry.trust import read_trust
 from enclave.runtime.home import Home, ensure_private_dir
 from enclave.wire.client import WireClient
 from enclave.wire.messages import agreements as ag
-from enclave.wire.messages import intake, registry
+from enclave.wire.messages import intake, projects, registry
 from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.determination import SubmitCountersignature
 
@@ -73,15 +73,15 @@ class Story:
         """Stella makes project *demo* with rosa in it."""
         token = token_for(self._home, "stella")
         try:
-            found = self._registry.call(registry.ShowProject(token=token, name=PROJECT))
+            found = self._registry.call(projects.ShowProject(token=token, name=PROJECT))
         except NotFoundError:
             purpose = "Demonstration of the enclave on a synthetic cohort."
             found = self._registry.call(
-                registry.CreateProject(token=token, name=PROJECT, title="Demonstration", purpose=purpose, ticket=TICKET)
+                projects.CreateProject(token=token, name=PROJECT, title="Demonstration", purpose=purpose, ticket=TICKET)
             )
             self._tell("stella made project demo")
         if "rosa" not in found.members:
-            self._registry.call(registry.AddMember(token=token, name=PROJECT, person="rosa", ticket=TICKET))
+            self._registry.call(projects.AddMember(token=token, name=PROJECT, person="rosa", ticket=TICKET))
             self._tell("stella added rosa, a researcher, to project demo")
 
     def make_agreement(self) -> None:

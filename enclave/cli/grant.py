@@ -11,7 +11,7 @@ from enclave.cli.project import ask_registry
 from enclave.cli.session import read_token
 from enclave.core.ids import VersionName
 from enclave.runtime.home import Home
-from enclave.wire.messages import registry
+from enclave.wire.messages import grants
 from enclave.wire.messages.schema import to_json
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ def add(
 ) -> None:
     """Ask for a grant for a member of a project (data steward); an honest broker approves it."""
     at, name = home_of(home), VersionName.parse(version)
-    message = registry.RequestGrant(
+    message = grants.RequestGrant(
         token=read_token(at),
         dataset=name.dataset,
         version=name.version,
@@ -60,7 +60,7 @@ def refuse(grant: GrantId, reason: ReasonOption, home: HomeOption = None, json_p
 def revoke(grant: GrantId, reason: ReasonOption, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Take a grant away (data steward or honest broker); lease and kernel end within seconds."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.RevokeGrant(token=read_token(at), id=grant, reason=reason)), json_path)
+    _tell(ask_registry(at, grants.RevokeGrant(token=read_token(at), id=grant, reason=reason)), json_path)
 
 
 @app.command("list")
@@ -69,7 +69,7 @@ def list_grants(
 ) -> None:
     """List all grants, newest first, and whether each opens its version now."""
     at = home_of(home)
-    found = ask_registry(at, registry.ListGrants(token=read_token(at), project=project or None))
+    found = ask_registry(at, grants.ListGrants(token=read_token(at), project=project or None))
     if json_path is not None:
         write_json(to_json(found), json_path)
         return
@@ -80,11 +80,11 @@ def list_grants(
 
 
 def _decide(home: Home, grant: str, *, approve: bool, reason: str, json_path: str | None) -> None:
-    message = registry.DecideGrant(token=read_token(home), id=grant, approve=approve, reason=reason)
+    message = grants.DecideGrant(token=read_token(home), id=grant, approve=approve, reason=reason)
     _tell(ask_registry(home, message), json_path)
 
 
-def _tell(grant: registry.Grant, json_path: str | None) -> None:
+def _tell(grant: grants.Grant, json_path: str | None) -> None:
     if json_path is not None:
         write_json(to_json(grant), json_path)
         return

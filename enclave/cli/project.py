@@ -10,7 +10,7 @@ from enclave.cli.output import HomeOption, JsonOption, TicketOption, home_of, ti
 from enclave.cli.session import read_token
 from enclave.runtime.home import Home
 from enclave.wire.client import call_once
-from enclave.wire.messages import registry
+from enclave.wire.messages import projects
 from enclave.wire.messages.schema import to_json
 
 app = typer.Typer(no_args_is_help=True, help="Projects and their members.")
@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Create a project (data steward)."""
     at = home_of(home)
-    message = registry.CreateProject(
+    message = projects.CreateProject(
         token=read_token(at), name=name, title=title, purpose=purpose, ticket=ticket_of(ticket)
     )
     _tell(ask_registry(at, message), json_path)
@@ -44,14 +44,14 @@ def create(
 def show(name: str, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Show a project and its members."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.ShowProject(token=read_token(at), name=name)), json_path)
+    _tell(ask_registry(at, projects.ShowProject(token=read_token(at), name=name)), json_path)
 
 
 @app.command()
 def close(name: str, ticket: TicketOption = None, home: HomeOption = None, json_path: JsonOption = None) -> None:
     """Close a project (data steward); everything opened in it ends."""
     at = home_of(home)
-    _tell(ask_registry(at, registry.CloseProject(token=read_token(at), name=name, ticket=ticket_of(ticket))), json_path)
+    _tell(ask_registry(at, projects.CloseProject(token=read_token(at), name=name, ticket=ticket_of(ticket))), json_path)
 
 
 @member.command("add")
@@ -65,7 +65,7 @@ def member_add(
 ) -> None:
     """Add a person to a project (data steward, not for themselves)."""
     at = home_of(home)
-    message = registry.AddMember(token=read_token(at), name=name, person=person, role=role, ticket=ticket_of(ticket))
+    message = projects.AddMember(token=read_token(at), name=name, person=person, role=role, ticket=ticket_of(ticket))
     _tell(ask_registry(at, message), json_path)
 
 
@@ -77,13 +77,13 @@ def member_remove(
     at = home_of(home)
     _tell(
         ask_registry(
-            at, registry.RemoveMember(token=read_token(at), name=name, person=person, ticket=ticket_of(ticket))
+            at, projects.RemoveMember(token=read_token(at), name=name, person=person, ticket=ticket_of(ticket))
         ),
         json_path,
     )
 
 
-def _tell(project: registry.Project, json_path: str | None) -> None:
+def _tell(project: projects.Project, json_path: str | None) -> None:
     if json_path is not None:
         write_json(to_json(project), json_path)
         return

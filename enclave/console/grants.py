@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enclave.console.pages import Page
-from enclave.wire.messages.registry import ListGrants
+from enclave.wire.messages.grants import ListGrants
 
 
 class Grants(Page):

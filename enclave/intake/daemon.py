@@ -42,6 +42,7 @@ from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages.determination import NoteSoftware
+from enclave.wire.messages.facts import AskProjectStanding
 from enclave.wire.messages.intake import (
     AddBatch,
     Batch,
@@ -52,7 +53,6 @@ from enclave.wire.messages.intake import (
     ReviewItem,
     ShowBatch,
 )
-from enclave.wire.messages.registry import AskProjectStanding
 from enclave.wire.peer import Call, Handler, WireServer
 
 _UNKNOWN = Actor("unknown", frozenset())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enclave.core.clock import parse_time
 from enclave.policy.model import EngagementFacts, Facts, ReviewFacts, VersionFacts
 from enclave.wire.client import WireClient
+from enclave.wire.messages.facts import AskLeaseFacts, LeaseFacts
 from enclave.wire.messages.intake import Batch
-from enclave.wire.messages.registry import AskLeaseFacts, LeaseFacts
 
 _TIMEOUT_S = 10.0
 

@@ -33,6 +33,9 @@ from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.wire.messages import agreements as ag
 from enclave.wire.messages import determination as more
+from enclave.wire.messages import facts as fm
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as messages
 from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.schema import request_type
@@ -112,11 +115,11 @@ class RegistryDaemon:
     def _for_people(self) -> Mapping[type[Any], Handler]:
         m, p, d, r, g = messages, self.projects, self.determinations, self.releases, self.grants
         table: dict[type[Any], Callable[[Actor, Any], Any]] = {
-            m.CreateProject: lambda a, q: p.create(a, q.name, title=q.title, purpose=q.purpose, ticket=_ticket(q)),
-            m.ShowProject: lambda a, q: p.show(a, q.name),
-            m.CloseProject: lambda a, q: p.close(a, q.name, ticket=_ticket(q)),
-            m.AddMember: lambda a, q: p.add_member(a, q.name, person=q.person, role=q.role, ticket=_ticket(q)),
-            m.RemoveMember: lambda a, q: p.remove_member(a, q.name, person=q.person, ticket=_ticket(q)),
+            pm.CreateProject: lambda a, q: p.create(a, q.name, title=q.title, purpose=q.purpose, ticket=_ticket(q)),
+            pm.ShowProject: lambda a, q: p.show(a, q.name),
+            pm.CloseProject: lambda a, q: p.close(a, q.name, ticket=_ticket(q)),
+            pm.AddMember: lambda a, q: p.add_member(a, q.name, person=q.person, role=q.role, ticket=_ticket(q)),
+            pm.RemoveMember: lambda a, q: p.remove_member(a, q.name, person=q.person, ticket=_ticket(q)),
             m.ListVersions: lambda a, q: d.list_versions(a, q.dataset),
             m.DraftDetermination: lambda a, q: d.draft(a, q.text),
             m.BeginAssessment: lambda a, q: d.begin(a, q.id),
@@ -134,10 +137,10 @@ class RegistryDaemon:
                 a, q.id, approve=q.approve, reason=q.reason, challenge=q.challenge, assertion=q.assertion
             ),
             m.ListReleases: lambda a, _: r.list_all(a),
-            m.RequestGrant: lambda a, q: g.request(a, _version(q), project=q.project, person=q.person, until=q.until),
-            m.DecideGrant: lambda a, q: g.decide(a, q.id, approve=q.approve, reason=q.reason),
-            m.RevokeGrant: lambda a, q: g.revoke(a, q.id, reason=q.reason),
-            m.ListGrants: lambda a, q: g.list_all(a, project=q.project),
+            gm.RequestGrant: lambda a, q: g.request(a, _version(q), project=q.project, person=q.person, until=q.until),
+            gm.DecideGrant: lambda a, q: g.decide(a, q.id, approve=q.approve, reason=q.reason),
+            gm.RevokeGrant: lambda a, q: g.revoke(a, q.id, reason=q.reason),
+            gm.ListGrants: lambda a, q: g.list_all(a, project=q.project),
         }
         table |= self._of_security_keys() | self._of_agreements()
         return {cls: self._as_person(cls, handler) for cls, handler in table.items()}
@@ -202,11 +205,11 @@ class RegistryDaemon:
             m.NoteSample: lambda q: self.samples.note(_version(q), waiting=q.waiting, unclean=q.unclean),
             m.ProposeDetermination: lambda q: d.draft(INTAKE, q.text),
             more.NoteSoftware: lambda q: d.reassessments.note_software(q.software_sha256),
-            m.ProjectsOf: lambda q: p.of_person(q.person),
-            m.AskProjectStanding: lambda q: p.standing(q.person, check_name(q.project, what="project")),
-            m.AskEngagements: lambda q: m.EngagementList(engagements=d.engagements(q.person)),
-            m.AskProjectDatasets: lambda q: r.project_datasets(person=q.person, project=q.project),
-            m.AskLeaseFacts: lambda q: r.lease_facts(
+            fm.ProjectsOf: lambda q: p.of_person(q.person),
+            fm.AskProjectStanding: lambda q: p.standing(q.person, check_name(q.project, what="project")),
+            fm.AskEngagements: lambda q: fm.EngagementList(engagements=d.engagements(q.person)),
+            fm.AskProjectDatasets: lambda q: r.project_datasets(person=q.person, project=q.project),
+            fm.AskLeaseFacts: lambda q: r.lease_facts(
                 person=q.person, project=q.project, dataset=q.dataset, version=q.version
             ),
         }

@@ -30,7 +30,8 @@ from enclave.registry.signatures import SELF, Signatures
 from enclave.registry.store import Row
 from enclave.registry.trust import write_revoked
 from enclave.runtime.home import Home
-from enclave.wire.messages.registry import Certificate, CertificateList, Engagement, Version, VersionList
+from enclave.wire.messages.facts import Engagement
+from enclave.wire.messages.registry import Certificate, CertificateList, Version, VersionList
 from enclave.wire.messages.schema import Json
 
 Find = Callable[[], Signature | None]

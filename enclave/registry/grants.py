@@ -18,7 +18,7 @@ from enclave.registry.acts import Act, Acts, check_reason
 from enclave.registry.determinations import Determinations
 from enclave.registry.projects import Projects
 from enclave.registry.store import Row
-from enclave.wire.messages.registry import Grant, GrantList
+from enclave.wire.messages.grants import Grant, GrantList
 
 _OPEN = "('requested', 'active')"
 

@@ -12,7 +12,8 @@ from enclave.governance.agreement import span_of, terms_of
 from enclave.governance.agreement import standing as standing_of_agreements
 from enclave.policy.model import NO_FACTS, SERVICE_PREFIX, Actor, Facts, ProjectFacts, Resource
 from enclave.registry.acts import Act, Acts
-from enclave.wire.messages.registry import Project, ProjectList, ProjectStanding
+from enclave.wire.messages.facts import ProjectStanding
+from enclave.wire.messages.projects import Project, ProjectList
 
 MEMBER_ROLES: Final = frozenset({"researcher"})
 MISSING: Final = "missing"

@@ -18,7 +18,8 @@ from enclave.registry.projects import MISSING, Projects
 from enclave.registry.samples import facts_of
 from enclave.registry.security_keys import SecurityKeys
 from enclave.registry.store import Row
-from enclave.wire.messages.registry import LeaseFacts, ProjectDatasets, Release, ReleaseList
+from enclave.wire.messages.facts import LeaseFacts, ProjectDatasets
+from enclave.wire.messages.registry import Release, ReleaseList
 from enclave.wire.messages.schema import Json
 from enclave.wire.messages.security_keys import StepUp
 

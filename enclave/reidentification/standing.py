@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import AskProjectStanding, ListVersions
+from enclave.wire.messages.facts import AskProjectStanding
+from enclave.wire.messages.registry import ListVersions
 
 
 class RegistryStanding:

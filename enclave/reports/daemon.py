@@ -27,7 +27,7 @@ from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home, daemon_uids, ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import ProjectsOf
+from enclave.wire.messages.facts import ProjectsOf
 from enclave.wire.messages.reports import ListRuns, ReportPage, ReportRun, ReportRunList, RunNow, ShowPage
 from enclave.wire.peer import Call, Handler, Reply, WireServer
 

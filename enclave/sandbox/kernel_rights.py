@@ -12,7 +12,8 @@ from enclave.policy.decide import check, decide
 from enclave.policy.model import SERVICE_PREFIX, Actor, EngagementFacts, Facts, ProjectFacts, Resource
 from enclave.sandbox.owner import Owner
 from enclave.wire.client import WireClient
-from enclave.wire.messages.registry import AskEngagements, Engagement, Project, ProjectsOf
+from enclave.wire.messages.facts import AskEngagements, Engagement, ProjectsOf
+from enclave.wire.messages.projects import Project
 
 
 @dataclass(frozen=True, slots=True)

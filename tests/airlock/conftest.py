@@ -28,8 +28,9 @@ from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock as m
+from enclave.wire.messages.facts import AskProjectStanding, ProjectsOf, ProjectStanding
 from enclave.wire.messages.launcher import CheckReply, RunCheck
-from enclave.wire.messages.registry import AskProjectStanding, Project, ProjectList, ProjectsOf, ProjectStanding
+from enclave.wire.messages.projects import Project, ProjectList
 from enclave.wire.peer import WireServer
 
 PEOPLE = {

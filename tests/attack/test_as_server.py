@@ -19,7 +19,7 @@ from enclave.core.errors import DeniedError
 from enclave.runtime.home import Home
 from enclave.sandbox.runtime_mounts import neutral_path
 from enclave.wire.client import WireClient
-from enclave.wire.messages import airlock, audit, intake, launcher, registry, reports
+from enclave.wire.messages import airlock, audit, intake, launcher, projects, reports
 
 pytestmark = pytest.mark.slow
 
@@ -240,8 +240,8 @@ def test_its_token_is_worth_nothing_to_any_daemon(enclave: Any, found: dict[str,
     asked: list[tuple[str, Any]] = [
         ("airlockd", airlock.ListRequests(token=token)),
         ("auditd", audit.Query(token=token, sql="SELECT 1")),
-        ("registryd", registry.ShowProject(token=token, name="demo")),
-        ("registryd", registry.CreateProject(token=token, name="mine", title="Mine", purpose="Mine.")),
+        ("registryd", projects.ShowProject(token=token, name="demo")),
+        ("registryd", projects.CreateProject(token=token, name="mine", title="Mine", purpose="Mine.")),
         ("intaked", intake.AddBatch(token=token, directory="/", dataset="demo-ct", recipe="demo")),
         ("reportd", reports.ListRuns(token=token)),
     ]

@@ -28,8 +28,7 @@ from enclave.sealed.store import SealedStore
 from enclave.sealed.writer import PlainObject, SealedVersion, seal_version
 from enclave.wire.client import WireClient
 from enclave.wire.messages.broker import CloseListener, Execution, OpenDataset, OpenListener, ReadObjects, Reads
-from enclave.wire.messages.launcher import EndKernel
-from enclave.wire.messages.registry import (
+from enclave.wire.messages.facts import (
     AskEngagements,
     AskLeaseFacts,
     AskProjectDatasets,
@@ -37,8 +36,9 @@ from enclave.wire.messages.registry import (
     EngagementList,
     LeaseFacts,
     ProjectDatasets,
-    Version,
 )
+from enclave.wire.messages.launcher import EndKernel
+from enclave.wire.messages.registry import Version
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import Call, WireServer
 

@@ -37,7 +37,7 @@ from enclave.wire.messages.broker import (
     ReadObjects,
     VerifyVersion,
 )
-from enclave.wire.messages.registry import Engagement
+from enclave.wire.messages.facts import Engagement
 
 Stand = Any  # tests/broker/conftest.py: BrokerStand
 CELL = "a" * 32

@@ -37,6 +37,7 @@ from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import agreements as ag
+from enclave.wire.messages import grants as gm
 from enclave.wire.messages import registry as r
 from enclave.wire.messages import reports as p
 from enclave.wire.messages.vault import StoreMap
@@ -133,7 +134,7 @@ class Registry:
         release = r.Release(
             id="ef" * 16, dataset="demo-ct", version=1, project="demo", state="requested", requested_by="stella"
         )
-        grant = r.Grant(
+        grant = gm.Grant(
             id="0a" * 16, person="rosa", dataset="demo-ct", version=1, project="demo", state="active", opens="ok",
             requested_by="stella", decided_by="hana", reason="By the release.",
         )  # fmt: skip
@@ -149,7 +150,7 @@ class Registry:
             r.RequestRelease: release,
             r.DecideRelease: release,
             r.ReviewVersion: version,
-            r.ListGrants: r.GrantList(grants=(asked, grant)),
+            gm.ListGrants: gm.GrantList(grants=(asked, grant)),
             r.NoteSample: version,
             ag.ListAgreements: ag.AgreementList(agreements=agreements()),
         }

@@ -31,6 +31,7 @@ from enclave.registry.trust import trust_expert
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
 from enclave.wire.client import call_once
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.determination import ReaffirmDetermination, SubmitCountersignature
@@ -85,7 +86,7 @@ def _waiting(desk: Desk, home: Any) -> m.Release:
         public = new_ed25519(home.root / "keys" / f"{person}.key")
         trust_expert(home, principal=person, public_key=public, role=role, at=at)
         signers[person] = open_signer(f"file:{home.root / 'keys' / f'{person}.key'}")
-    desk.ask(m.CreateProject(token="token-stella", name="lung", title="Lung", purpose=PURPOSE))
+    desk.ask(pm.CreateProject(token="token-stella", name="lung", title="Lung", purpose=PURPOSE))
     candidate = {"dataset": "demo-ct", "version": 1, "content_root": ROOT, "summary": {}, "steward": "stella"}
     desk.ask(m.RegisterCandidate(**candidate, review="optional"))
     person = Expert(principal="edgar", name="Edgar", qualification="Q", independence="I", engagement="E-1")

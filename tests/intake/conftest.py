@@ -24,16 +24,9 @@ from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.determination import NoteSoftware, SoftwareNoted
+from enclave.wire.messages.facts import AskProjectStanding, ProjectStanding
 from enclave.wire.messages.intake import AddBatch, Batch, ShowBatch
-from enclave.wire.messages.registry import (
-    AskProjectStanding,
-    Certificate,
-    NoteSample,
-    ProjectStanding,
-    ProposeDetermination,
-    RegisterCandidate,
-    Version,
-)
+from enclave.wire.messages.registry import Certificate, NoteSample, ProposeDetermination, RegisterCandidate, Version
 from enclave.wire.peer import WireServer
 
 SHIPPED = Path(str(files("enclave.intake").joinpath("recipes")))

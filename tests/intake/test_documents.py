@@ -41,8 +41,8 @@ from enclave.sealed.reader import open_unwrapper, open_version
 from enclave.sealed.store import SealedStore
 from enclave.wire.client import WireClient
 from enclave.wire.messages.broker import Execution, OpenListener, Reads
+from enclave.wire.messages.facts import AskLeaseFacts, LeaseFacts
 from enclave.wire.messages.intake import Batch
-from enclave.wire.messages.registry import AskLeaseFacts, LeaseFacts
 from enclave.wire.peer import WireServer
 from enclave_kernel.errors import EnclaveError
 from enclave_kernel.listing import Object

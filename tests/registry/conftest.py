@@ -31,6 +31,8 @@ from enclave.registry.settings import RegistrySettings
 from enclave.registry.trust import trust_expert
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
+from enclave.wire.messages import facts as fm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages.determination import SubmitCountersignature
 
@@ -102,8 +104,8 @@ class Stand:
         return certificate_text(document).decode()
 
     def make_project(self) -> None:
-        self.ask(m.CreateProject(token="t-stella", name="demo", title="Demo", purpose=PURPOSE))
-        self.ask(m.AddMember(token="t-stella", name="demo", person="rosa"))
+        self.ask(pm.CreateProject(token="t-stella", name="demo", title="Demo", purpose=PURPOSE))
+        self.ask(pm.AddMember(token="t-stella", name="demo", person="rosa"))
 
     def make_candidate(self, *, version: int = 1, **review: Any) -> m.Version:
         found: m.Version = self.ask(
@@ -162,9 +164,9 @@ class Stand:
         self.decide(self.request())
         return signed
 
-    def facts(self, *, person: str = "rosa", project: str = "demo", version: int | None = None) -> m.LeaseFacts:
-        found: m.LeaseFacts = self.ask(
-            m.AskLeaseFacts(person=person, project=project, dataset="demo-ct", version=version)
+    def facts(self, *, person: str = "rosa", project: str = "demo", version: int | None = None) -> fm.LeaseFacts:
+        found: fm.LeaseFacts = self.ask(
+            fm.AskLeaseFacts(person=person, project=project, dataset="demo-ct", version=version)
         )
         return found
 

@@ -19,6 +19,8 @@ from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.registry.store import RegistryStore
 from enclave.wire.messages import agreements as ag
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 
 pytestmark = pytest.mark.row("S12.1")
@@ -96,8 +98,8 @@ def test_a_project_whose_agreement_is_over_gets_nothing_new_and_opens_nothing(st
     with pytest.raises(DeniedError) as caught:
         stand.request()
     assert caught.value.code == "agreement_over"
-    stand.ask(m.AddMember(token="t-stella", name="demo", person="ruth"))
-    grant = m.RequestGrant(token="t-stella", dataset="demo-ct", version=1, project="demo", person="ruth", until="")
+    stand.ask(pm.AddMember(token="t-stella", name="demo", person="ruth"))
+    grant = gm.RequestGrant(token="t-stella", dataset="demo-ct", version=1, project="demo", person="ruth", until="")
     with pytest.raises(DeniedError) as caught:
         stand.ask(grant)
     assert caught.value.code == "agreement_over"
@@ -116,8 +118,8 @@ def test_a_project_whose_agreement_is_over_gets_nothing_new_and_opens_nothing(st
         stand.decide(release)
     assert caught.value.code == "agreement_over"
     with pytest.raises(DeniedError):
-        stand.ask(m.DecideGrant(token="t-hana", id=asked.id, approve=True, reason="It fits."))
-    assert stand.ask(m.DecideGrant(token="t-hana", id=asked.id, approve=False, reason="Over.")).state == "refused"
+        stand.ask(gm.DecideGrant(token="t-hana", id=asked.id, approve=True, reason="It fits."))
+    assert stand.ask(gm.DecideGrant(token="t-hana", id=asked.id, approve=False, reason="Over.")).state == "refused"
     assert stand.decide(release, approve=False).state == "refused"
 
 
@@ -236,7 +238,7 @@ def test_the_command_records_compares_and_ends(stand: Any, tmp_path: Path, monke
         assert isinstance(run(*words).exception, EnclaveError)
 
 
-RUTH = m.AddMember(token="t-stella", name="demo", person="ruth")
+RUTH = pm.AddMember(token="t-stella", name="demo", person="ruth")
 
 
 def refused(stand: Any, message: Any, *, kind: str) -> str:
@@ -275,10 +277,10 @@ def test_under_a_clock_that_was_set_back_acts_are_refused_and_what_takes_away_is
     stand.ask(RUTH)
     stand.clock.pass_(days=-1)
     stand.auditd.client.record("audit.rebuild", actor="service:test")
-    again = m.AddMember(token="t-stella", name="demo", person="rolf")
+    again = pm.AddMember(token="t-stella", name="demo", person="rolf")
     assert refused(stand, again, kind="project.member_add") == "clock_step"
     assert refused(stand, replace(again, token="t-rosa"), kind="project.member_add") == "role"
-    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="ruth"))
+    stand.ask(pm.RemoveMember(token="t-stella", name="demo", person="ruth"))
     assert end(stand, agreement.id).state == "ended"
     revoke = m.RevokeDetermination(token="t-hana", id=signed.id, reason="A new register was published.")
     assert stand.ask(revoke).state == "revoked"

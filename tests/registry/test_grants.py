@@ -16,6 +16,9 @@ from enclave.core.errors import ConflictError, DeniedError, EnclaveError, Invali
 from enclave.policy.model import Actor
 from enclave.registry.store import RegistryStore
 from enclave.wire.client import call_once
+from enclave.wire.messages import facts as fm
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages.determination import ReaffirmDetermination
 
@@ -28,24 +31,24 @@ def opens(stand: Any, person: str, *, version: int | None = None) -> str:
 
 
 def join(stand: Any, person: str = "ruth") -> None:
-    stand.ask(m.AddMember(token="t-stella", name="demo", person=person))
+    stand.ask(pm.AddMember(token="t-stella", name="demo", person=person))
 
 
-def asked(stand: Any, *, person: str = "ruth", until: str = "", by: str = "stella", version: int = 1) -> m.Grant:
-    message = m.RequestGrant(
+def asked(stand: Any, *, person: str = "ruth", until: str = "", by: str = "stella", version: int = 1) -> gm.Grant:
+    message = gm.RequestGrant(
         token=f"t-{by}", dataset="demo-ct", version=version, project="demo", person=person, until=until
     )
-    found: m.Grant = stand.ask(message)
+    found: gm.Grant = stand.ask(message)
     return found
 
 
-def decided(stand: Any, grant: m.Grant, *, approve: bool = True, by: str = "hana") -> m.Grant:
-    found: m.Grant = stand.ask(m.DecideGrant(token=f"t-{by}", id=grant.id, approve=approve, reason="It fits."))
+def decided(stand: Any, grant: gm.Grant, *, approve: bool = True, by: str = "hana") -> gm.Grant:
+    found: gm.Grant = stand.ask(gm.DecideGrant(token=f"t-{by}", id=grant.id, approve=approve, reason="It fits."))
     return found
 
 
-def revoked(stand: Any, grant: m.Grant, *, by: str = "hana") -> m.Grant:
-    found: m.Grant = stand.ask(m.RevokeGrant(token=f"t-{by}", id=grant.id, reason="No longer needed."))
+def revoked(stand: Any, grant: gm.Grant, *, by: str = "hana") -> gm.Grant:
+    found: gm.Grant = stand.ask(gm.RevokeGrant(token=f"t-{by}", id=grant.id, reason="No longer needed."))
     return found
 
 
@@ -77,7 +80,7 @@ def test_a_refused_grant_opens_nothing_and_may_be_asked_for_again(stand: Any) ->
 @pytest.mark.parametrize("by", ["stella", "hana", "holger"])
 def test_one_steward_or_broker_takes_a_grant_of_a_release_away(stand: Any, by: str) -> None:
     stand.release()
-    (grant,) = stand.ask(m.ListGrants(token="t-ada")).grants
+    (grant,) = stand.ask(gm.ListGrants(token="t-ada")).grants
     assert revoked(stand, grant, by=by).state == "revoked"
     assert opens(stand, "rosa") == "grant_revoked"
     assert [e["outcome"] for e in stand.auditd.events(kind="grant.revoke", actor=by)] == ["intent", "ok"]
@@ -102,7 +105,7 @@ def test_a_grant_ends_at_its_own_time(stand: Any) -> None:
     assert opens(stand, "ruth") == "grant_over"
     decided(stand, asked(stand))
     assert opens(stand, "ruth") == "ok"
-    assert sorted(one.state for one in stand.ask(m.ListGrants(token="t-ada")).grants) == ["active", "active", "over"]
+    assert sorted(one.state for one in stand.ask(gm.ListGrants(token="t-ada")).grants) == ["active", "active", "over"]
 
 
 def test_there_is_one_open_grant_per_person_and_version(stand: Any) -> None:
@@ -123,7 +126,7 @@ def test_of_two_decisions_at_once_one_is_a_conflict(stand: Any) -> None:
 
     def decide(name: str) -> None:
         barrier.wait()
-        message = m.DecideGrant(token=f"t-{name}", id=grant.id, approve=True, reason="Yes.")
+        message = gm.DecideGrant(token=f"t-{name}", id=grant.id, approve=True, reason="Yes.")
         try:
             outcomes.append(call_once(stand.auditd.home.socket("registryd"), message).state)
         except EnclaveError as error:
@@ -179,7 +182,7 @@ def test_nobody_grants_to_themselves_decides_their_own_request_or_works_on_their
 
 def test_a_member_who_was_removed_comes_back_without_the_grants_of_before(stand: Any) -> None:
     stand.release()
-    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="rosa"))
+    stand.ask(pm.RemoveMember(token="t-stella", name="demo", person="rosa"))
     join(stand, "rosa")
     assert opens(stand, "rosa") == "grant_revoked"
     decided(stand, asked(stand, person="rosa"))
@@ -196,7 +199,7 @@ def test_the_newest_version_is_the_newest_that_is_granted(stand: Any) -> None:
     decided(stand, asked(stand, version=1))
     assert (stand.facts(person="rosa").version, stand.facts(person="ruth").version) == (2, 1)
     assert opens(stand, "ruth", version=2) == "not_granted"
-    shown = stand.ask(m.AskProjectDatasets(person="ruth", project="demo")).versions
+    shown = stand.ask(fm.AskProjectDatasets(person="ruth", project="demo")).versions
     assert [one.version for one in shown] == [1]
 
 
@@ -229,8 +232,8 @@ def test_who_could_open_before_there_were_grants_still_can(stand: Any) -> None:
 
 def test_neither_reason_nor_token_of_a_grant_stands_in_the_ledger(stand: Any) -> None:
     stand.release()
-    (grant,) = stand.ask(m.ListGrants(token="t-ada")).grants
-    stand.ask(m.RevokeGrant(token="t-hana", id=grant.id, reason="CANARY"))
+    (grant,) = stand.ask(gm.ListGrants(token="t-ada")).grants
+    stand.ask(gm.RevokeGrant(token="t-hana", id=grant.id, reason="CANARY"))
     assert "CANARY" not in repr(stand.auditd.events())
 
 
@@ -270,7 +273,7 @@ def test_a_grant_that_is_over_stays_over_when_the_clock_is_set_back(stand: Any) 
     join(stand)
     grant = decided(stand, asked(stand, until="2026-11-23T12:00:00Z"))
     stand.clock.pass_(hours=25)
-    shown = lambda: {one.id: one.opens for one in stand.ask(m.ListGrants(token="t-ada")).grants}[grant.id]  # noqa: E731
+    shown = lambda: {one.id: one.opens for one in stand.ask(gm.ListGrants(token="t-ada")).grants}[grant.id]  # noqa: E731
     assert shown() == "grant_over"
     stand.clock.pass_(hours=-2)
     assert shown() == "grant_over"

@@ -11,6 +11,9 @@ import pytest
 
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.wire.client import WireClient
+from enclave.wire.messages import facts as fm
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages.determination import SubmitCountersignature
 
@@ -19,22 +22,22 @@ Act = tuple[str, Callable[[Any], Callable[[str], Any]], set[str]]
 
 
 def _create(_: Any) -> Callable[[str], Any]:
-    return lambda token: m.CreateProject(token=token, name="new", title="New", purpose="Why.")
+    return lambda token: pm.CreateProject(token=token, name="new", title="New", purpose="Why.")
 
 
 def _close(stand: Any) -> Callable[[str], Any]:
     stand.make_project()
-    return lambda token: m.CloseProject(token=token, name="demo")
+    return lambda token: pm.CloseProject(token=token, name="demo")
 
 
 def _add(stand: Any) -> Callable[[str], Any]:
     stand.make_project()
-    return lambda token: m.AddMember(token=token, name="demo", person="ruth")
+    return lambda token: pm.AddMember(token=token, name="demo", person="ruth")
 
 
 def _remove(stand: Any) -> Callable[[str], Any]:
     stand.make_project()
-    return lambda token: m.RemoveMember(token=token, name="demo", person="rosa")
+    return lambda token: pm.RemoveMember(token=token, name="demo", person="rosa")
 
 
 def _draft(stand: Any) -> Callable[[str], Any]:
@@ -94,19 +97,19 @@ def _decide(stand: Any) -> Callable[[str], Any]:
 
 def _ask_grant(stand: Any) -> Callable[[str], Any]:
     stand.release()
-    stand.ask(m.AddMember(token="t-stella", name="demo", person="ruth"))
-    return lambda token: m.RequestGrant(token=token, dataset="demo-ct", version=1, project="demo", person="ruth")
+    stand.ask(pm.AddMember(token="t-stella", name="demo", person="ruth"))
+    return lambda token: gm.RequestGrant(token=token, dataset="demo-ct", version=1, project="demo", person="ruth")
 
 
 def _decide_grant(stand: Any) -> Callable[[str], Any]:
     grant = stand.ask(_ask_grant(stand)("t-stella"))
-    return lambda token: m.DecideGrant(token=token, id=grant.id, approve=True, reason="Yes.")
+    return lambda token: gm.DecideGrant(token=token, id=grant.id, approve=True, reason="Yes.")
 
 
 def _revoke_grant(stand: Any) -> Callable[[str], Any]:
     stand.release()
-    (grant,) = stand.ask(m.ListGrants(token="t-ada")).grants
-    return lambda token: m.RevokeGrant(token=token, id=grant.id, reason="No.")
+    (grant,) = stand.ask(gm.ListGrants(token="t-ada")).grants
+    return lambda token: gm.RevokeGrant(token=token, id=grant.id, reason="No.")
 
 
 ACTS: list[Act] = [
@@ -151,7 +154,7 @@ def test_neither_tokens_nor_reasons_nor_titles_stand_in_the_ledger(stand: Any) -
     signed = stand.release()
     stand.ask(m.RevokeDetermination(token="t-hana", id=signed.id, reason="CANARY-REASON"))
     with pytest.raises(DeniedError):
-        stand.ask(m.CloseProject(token="t-CANARY", name="demo"))
+        stand.ask(pm.CloseProject(token="t-CANARY", name="demo"))
     text = repr(stand.auditd.events())
     for secret in ("CANARY", "t-stella", "t-hana", "To show.", "statistician"):
         assert secret not in text
@@ -272,31 +275,31 @@ def test_a_changed_list_of_trusted_keys_is_on_record_once(stand: Any) -> None:
 
 @pytest.mark.row("S10.7")
 def test_an_administrative_act_carries_its_ticket_and_another_form_of_it_is_invalid(stand: Any) -> None:
-    stand.ask(m.CreateProject(token="t-stella", name="demo", title="T", purpose="To show.", ticket="OPS-7"))
-    stand.ask(m.AddMember(token="t-stella", name="demo", person="rosa", ticket="OPS-8"))
-    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="rosa"))
+    stand.ask(pm.CreateProject(token="t-stella", name="demo", title="T", purpose="To show.", ticket="OPS-7"))
+    stand.ask(pm.AddMember(token="t-stella", name="demo", person="rosa", ticket="OPS-8"))
+    stand.ask(pm.RemoveMember(token="t-stella", name="demo", person="rosa"))
     assert [e["ticket"] for e in stand.auditd.events(kind="project.create")] == ["OPS-7", "OPS-7"]
     assert [e["ticket"] for e in stand.auditd.events(kind="project.member_add")] == ["OPS-8", "OPS-8"]
     assert all("ticket" not in e for e in stand.auditd.events(kind="project.member_remove"))
     with pytest.raises(InvalidError):
-        stand.ask(m.CloseProject(token="t-stella", name="demo", ticket="what he said"))
+        stand.ask(pm.CloseProject(token="t-stella", name="demo", ticket="what he said"))
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "../x", "a" * 64, "ä"])
 def test_names_of_another_form_are_invalid(stand: Any, name: str) -> None:
     with pytest.raises(InvalidError):
-        stand.ask(m.CreateProject(token="t-stella", name=name, title="T", purpose="P"))
+        stand.ask(pm.CreateProject(token="t-stella", name=name, title="T", purpose="P"))
 
 
 def test_what_does_not_exist_is_not_found(stand: Any) -> None:
     for message in (
-        m.ShowProject(token="t-ada", name="nowhere"),
-        m.CloseProject(token="t-stella", name="nowhere"),
+        pm.ShowProject(token="t-ada", name="nowhere"),
+        pm.CloseProject(token="t-stella", name="nowhere"),
         m.ShowDetermination(token="t-ada", id="0" * 32),
         m.DecideRelease(token="t-hana", id="0" * 32, approve=True, reason="x"),
-        m.DecideGrant(token="t-hana", id="0" * 32, approve=True, reason="x"),
-        m.RevokeGrant(token="t-hana", id="0" * 32, reason="x"),
-        m.RequestGrant(token="t-stella", dataset="demo-ct", version=9, project="nowhere", person="rosa"),
+        gm.DecideGrant(token="t-hana", id="0" * 32, approve=True, reason="x"),
+        gm.RevokeGrant(token="t-hana", id="0" * 32, reason="x"),
+        gm.RequestGrant(token="t-stella", dataset="demo-ct", version=9, project="nowhere", person="rosa"),
         m.RequestRelease(token="t-stella", dataset="demo-ct", version=9, project="nowhere"),
     ):
         with pytest.raises(NotFoundError):
@@ -307,12 +310,12 @@ def test_facts_about_nothing_say_missing_and_a_stranger_sees_no_datasets(stand: 
     found = stand.facts(project="nowhere")
     assert (found.project_state, found.version_state, found.certificate_reason) == ("missing",) * 3
     stand.release()
-    assert stand.ask(m.AskProjectDatasets(person="rosa", project="demo")).versions
-    assert stand.ask(m.AskProjectDatasets(person="service:reports", project="demo")).versions
-    assert not stand.ask(m.AskProjectDatasets(person="ruth", project="demo")).versions
-    assert [one.name for one in stand.ask(m.ProjectsOf(person="service:reports")).projects] == ["demo"]
-    assert stand.ask(m.ProjectsOf(person="service:intake")).projects == ()
-    standing = stand.ask(m.AskProjectStanding(person="rosa", project="demo"))
+    assert stand.ask(fm.AskProjectDatasets(person="rosa", project="demo")).versions
+    assert stand.ask(fm.AskProjectDatasets(person="service:reports", project="demo")).versions
+    assert not stand.ask(fm.AskProjectDatasets(person="ruth", project="demo")).versions
+    assert [one.name for one in stand.ask(fm.ProjectsOf(person="service:reports")).projects] == ["demo"]
+    assert stand.ask(fm.ProjectsOf(person="service:intake")).projects == ()
+    standing = stand.ask(fm.AskProjectStanding(person="rosa", project="demo"))
     assert (standing.state, standing.member_role) == ("open", "researcher")
 
 
@@ -320,7 +323,7 @@ def test_facts_about_nothing_say_missing_and_a_stranger_sees_no_datasets(stand: 
 def test_only_people_become_members(stand: Any, person: str) -> None:
     stand.make_project()
     with pytest.raises(InvalidError):
-        stand.ask(m.AddMember(token="t-stella", name="demo", person=person))
+        stand.ask(pm.AddMember(token="t-stella", name="demo", person=person))
 
 
 def test_a_full_disk_changes_nothing(stand: Any) -> None:
@@ -332,8 +335,8 @@ def test_a_full_disk_changes_nothing(stand: Any) -> None:
     store._db.execute(f"pragma max_page_count = {pages}")
     with pytest.raises((UnavailableError, ConflictError)):
         for number in range(200):
-            stand.ask(m.CreateProject(token="t-stella", name=f"p{number}", title="T", purpose="P" * 2000))
+            stand.ask(pm.CreateProject(token="t-stella", name=f"p{number}", title="T", purpose="P" * 2000))
     store._db.execute("pragma max_page_count = 1000000")
     failed = stand.auditd.events(kind="project.create", outcome="failed")
     assert len(failed) == 1
-    assert stand.ask(m.ShowProject(token="t-stella", name="demo")).state == "open"
+    assert stand.ask(pm.ShowProject(token="t-stella", name="demo")).state == "open"

@@ -15,6 +15,7 @@ from enclave.broker.facts import may_open
 from enclave.core.errors import ConflictError, DeniedError, InvalidError, UnavailableError
 from enclave.determination.completeness import TRIGGERS
 from enclave.determination.triggers import fired
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages.determination import NoteSoftware, ReaffirmDetermination, WithdrawRelease
 
@@ -42,7 +43,7 @@ def state(stand: Any, certificate: m.Certificate) -> m.Certificate:
 
 
 def asked_again(stand: Any) -> m.Release:
-    stand.ask(m.CreateProject(token="t-stella", name="lung", title="Lung", purpose="To show."))
+    stand.ask(pm.CreateProject(token="t-stella", name="lung", title="Lung", purpose="To show."))
     found: m.Release = stand.ask(m.RequestRelease(token="t-stella", dataset="demo-ct", version=1, project="lung"))
     return found
 

@@ -12,6 +12,7 @@ from statements import PURPOSE
 
 from enclave.core.errors import ConflictError, DeniedError, InvalidError
 from enclave.registry.store import RegistryStore
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 
 pytestmark = pytest.mark.row("S13.6")
@@ -112,7 +113,7 @@ def test_a_version_made_for_one_project_is_released_to_no_other(stand: Any) -> N
         stand.request()
     assert caught.value.code == "other_projects_pseudonyms"
     assert stand.auditd.events(kind="release.request", outcome="refused")[0]["reason"] == caught.value.code
-    stand.ask(m.CreateProject(token="t-stella", name="lung", title="Lung", purpose=PURPOSE))
+    stand.ask(pm.CreateProject(token="t-stella", name="lung", title="Lung", purpose=PURPOSE))
     release = stand.ask(m.RequestRelease(token="t-stella", dataset="demo-ct", version=1, project="lung"))
     assert stand.decide(release).state == "approved"
 

@@ -11,6 +11,7 @@ from security_keys import decision, enrolled
 
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError
 from enclave.keys.software_authenticator import SoftwareAuthenticator
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 from enclave.wire.messages import security_keys as sk
 from enclave.wire.messages.determination import ReaffirmDetermination
@@ -58,7 +59,7 @@ def test_a_confirmation_is_of_exactly_one_act(stand: Any, waiting: m.Release, ch
 
 
 def test_a_confirmation_of_another_release_or_person_decides_nothing(stand: Any, waiting: m.Release) -> None:
-    stand.ask(m.CreateProject(token="t-stefan", name="lung", title="Lung", purpose="To show."))
+    stand.ask(pm.CreateProject(token="t-stefan", name="lung", title="Lung", purpose="To show."))
     stand.make_candidate(version=2)
     stand.determine(version=2, recipients=("lung", "demo"))
     other = stand.ask(m.RequestRelease(token="t-stella", dataset="demo-ct", version=2, project="lung"))

@@ -12,6 +12,9 @@ from enclave.broker.facts import may_open as decide_lease
 from enclave.core.errors import ConflictError, DeniedError, IntegrityError, InvalidError, UnavailableError
 from enclave.policy.model import Actor
 from enclave.wire.client import WireClient
+from enclave.wire.messages import facts as fm
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 
 ROSA = Actor("rosa", frozenset({"researcher"}))
@@ -27,8 +30,8 @@ def may_open(stand: Any, *, actor: Actor = ROSA, project: str = "demo", version:
 def test_a_member_may_open_what_was_signed_and_released(stand: Any) -> None:
     stand.release()
     assert may_open(stand) == "ok"
-    assert [v.version for v in stand.ask(m.AskProjectDatasets(person="rosa", project="demo")).versions] == [1]
-    (grant,) = stand.ask(m.ListGrants(token="t-ada", project="demo")).grants
+    assert [v.version for v in stand.ask(fm.AskProjectDatasets(person="rosa", project="demo")).versions] == [1]
+    (grant,) = stand.ask(gm.ListGrants(token="t-ada", project="demo")).grants
     assert (grant.person, grant.state, grant.opens) == ("rosa", "active", "ok")
     assert (grant.requested_by, grant.decided_by) == ("stella", "hana")
 
@@ -74,7 +77,7 @@ def test_a_lease_has_no_ground_after_revocation_or_close(stand: Any) -> None:
     assert may_open(stand) == "ok"
     stand.ask(m.RevokeDetermination(token="t-hana", id=signed.id, reason="A new register was published."))
     assert may_open(stand) == "certificate_revoked"
-    stand.ask(m.CloseProject(token="t-stella", name="demo"))
+    stand.ask(pm.CloseProject(token="t-stella", name="demo"))
     assert may_open(stand) == "project_not_open"
 
 
@@ -90,9 +93,9 @@ def test_expiry_is_marked_once_and_is_final(stand: Any) -> None:
 
 def test_a_removed_member_has_no_ground(stand: Any) -> None:
     stand.release()
-    stand.ask(m.RemoveMember(token="t-stella", name="demo", person="rosa"))
+    stand.ask(pm.RemoveMember(token="t-stella", name="demo", person="rosa"))
     assert may_open(stand) == "not_a_member"
-    assert stand.ask(m.ProjectsOf(person="rosa")).projects == ()
+    assert stand.ask(fm.ProjectsOf(person="rosa")).projects == ()
 
 
 def test_a_certificate_for_other_recipients_releases_nothing(stand: Any) -> None:
@@ -189,17 +192,17 @@ def test_without_a_ledger_nothing_changes(stand: Any) -> None:
     stand.make_project()
     stand.auditd.stop()
     with pytest.raises(UnavailableError):
-        stand.ask(m.CloseProject(token="t-stella", name="demo"))
-    assert [p.state for p in stand.ask(m.ProjectsOf(person="rosa")).projects] == ["open"]
+        stand.ask(pm.CloseProject(token="t-stella", name="demo"))
+    assert [p.state for p in stand.ask(fm.ProjectsOf(person="rosa")).projects] == ["open"]
     stand.auditd.start()
-    assert stand.ask(m.CloseProject(token="t-stella", name="demo")).state == "closed"
+    assert stand.ask(pm.CloseProject(token="t-stella", name="demo")).state == "closed"
 
 
 def test_an_act_that_waits_for_the_ledger_keeps_no_daemon_waiting(stand: Any) -> None:
     stand.release()
     stand.auditd.stop()
     other = WireClient(stand.auditd.home.socket("registryd"))
-    waiting = threading.Thread(target=lambda: _refused(other, m.CloseProject(token="t-stella", name="demo")))
+    waiting = threading.Thread(target=lambda: _refused(other, pm.CloseProject(token="t-stella", name="demo")))
     waiting.start()
     time.sleep(0.2)
     assert may_open(stand) == "ok"
@@ -240,7 +243,7 @@ def test_an_engaged_expert_may_look_at_the_candidate_but_nobody_else(stand: Any)
     draft = stand.draft()
     assert may_open(stand, actor=edgar, project="") == "no_engagement"
     stand.ask(m.BeginAssessment(token="t-edgar", id=draft.id))
-    assert [e.version for e in stand.ask(m.AskEngagements(person="edgar")).engagements] == [1]
+    assert [e.version for e in stand.ask(fm.AskEngagements(person="edgar")).engagements] == [1]
     assert may_open(stand, actor=edgar, project="", version=1) == "ok"
     assert may_open(stand, actor=Actor("eva", frozenset({"expert"})), project="", version=1) == "no_engagement"
     assert may_open(stand, version=1, project="") == "project_not_open"

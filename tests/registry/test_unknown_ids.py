@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from enclave.core.errors import EnclaveError, InvalidError, NotFoundError
+from enclave.wire.messages import grants as gm
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
 
 pytestmark = pytest.mark.row("S10.1")
@@ -20,9 +22,9 @@ VALUES = {
     "ticket": "CHG-1",
 }  # fmt: skip
 ASKED = (
-    m.ShowProject, m.CloseProject, m.AddMember, m.RemoveMember, m.BeginAssessment, m.SubmitSignature,
+    pm.ShowProject, pm.CloseProject, pm.AddMember, pm.RemoveMember, m.BeginAssessment, m.SubmitSignature,
     m.DeclineDetermination, m.RevokeDetermination, m.ShowDetermination, m.ReviewVersion, m.RequestRelease,
-    m.DecideRelease, m.RequestGrant, m.DecideGrant, m.RevokeGrant,
+    m.DecideRelease, gm.RequestGrant, gm.DecideGrant, gm.RevokeGrant,
 )  # fmt: skip
 
 
@@ -55,6 +57,6 @@ def test_what_is_no_id_is_a_refusal_too_and_stands_nowhere(stand: Any) -> None:
 
 
 def test_a_broker_is_told_that_it_is_not_there(stand: Any) -> None:
-    for cls in (m.DecideRelease, m.DecideGrant, m.ShowDetermination):
+    for cls in (m.DecideRelease, gm.DecideGrant, m.ShowDetermination):
         with pytest.raises(NotFoundError):
             stand.ask(message(cls))

@@ -15,6 +15,7 @@ from enclave.reidentification.daemon import VaultDaemon
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
+from enclave.wire.messages import facts as fm
 from enclave.wire.messages import registry as r
 from enclave.wire.messages import vault as m
 from enclave.wire.peer import WireServer
@@ -33,7 +34,7 @@ class RegistryStandIn:
     server: WireServer | None = None
 
     def start(self) -> None:
-        handlers = {r.ListVersions: self._versions, r.AskProjectStanding: self._standing}
+        handlers = {r.ListVersions: self._versions, fm.AskProjectStanding: self._standing}
         self.server = WireServer(self.home.socket("registryd"), handlers, log=Log("registryd"), allowed_uids=None)
         self.server.start()
 
@@ -58,9 +59,9 @@ class RegistryStandIn:
             )
         )
 
-    def _standing(self, message: Any, _call: Any) -> r.ProjectStanding:
+    def _standing(self, message: Any, _call: Any) -> fm.ProjectStanding:
         role = "researcher" if message.person in self.members.get(message.project, ()) else ""
-        return r.ProjectStanding(name=message.project, state="open", member_role=role)
+        return fm.ProjectStanding(name=message.project, state="open", member_role=role)
 
 
 @dataclass

@@ -20,8 +20,9 @@ from enclave.reports.process import Result, Task
 from enclave.reports.settings import ReportSettings
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
+from enclave.wire.messages.facts import ProjectsOf
 from enclave.wire.messages.launcher import OpenServiceSocket, PersonSocket
-from enclave.wire.messages.registry import Project, ProjectList, ProjectsOf
+from enclave.wire.messages.projects import Project, ProjectList
 from enclave.wire.peer import WireServer
 
 PAGE = b"<!doctype html><p>41 patients</p>"

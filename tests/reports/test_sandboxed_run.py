@@ -26,7 +26,7 @@ from enclave.reports.settings import ReportSettings
 from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
-from enclave.wire.messages import airlock, broker, launcher, registry
+from enclave.wire.messages import airlock, broker, facts, launcher, projects
 from enclave.wire.messages.reports import ListRuns, ReportRun, RunNow, ShowPage
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import WireServer
@@ -37,7 +37,7 @@ CELL_FAILS = (
 )
 CELL_FAILS += ' "execution_count": null}], "metadata": {"kernelspec": {"name": "enclave-python"}}, "nbformat": 4,'
 CELL_FAILS += ' "nbformat_minor": 5}'
-DEMO = registry.Project(name="demo", title="Demo", purpose="-", state="open", members={})
+DEMO = projects.Project(name="demo", title="Demo", purpose="-", state="open", members={})
 
 
 def done(*_: Any) -> Done:
@@ -55,7 +55,7 @@ def neighbours(home: Any, lease: Lease) -> list[WireServer]:
         return broker.ReadsReply(datasets=("demo-ct@1",), objects=())
 
     tables: dict[str, Any] = {
-        "registryd": {registry.ProjectsOf: lambda *_: registry.ProjectList(projects=(DEMO,))},
+        "registryd": {facts.ProjectsOf: lambda *_: projects.ProjectList(projects=(DEMO,))},
         "brokerd": {
             broker.OpenListener: opened,
             broker.CloseListener: done,

@@ -22,7 +22,8 @@ from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 from enclave.server.kernelspecs import JUPYTER_DATA
 from enclave.wire.client import WireClient
-from enclave.wire.messages import airlock, broker, launcher, registry
+from enclave.wire.messages import airlock, broker, facts, launcher
+from enclave.wire.messages import projects as pm
 from enclave.wire.messages.schema import Done
 from enclave.wire.peer import WireServer
 
@@ -31,8 +32,8 @@ from enclave.wire.peer import WireServer
 class FarSide:
     """Registry, broker and airlock as far as a launcher and a tap see them."""
 
-    projects: tuple[registry.Project, ...] = (
-        registry.Project(
+    projects: tuple[pm.Project, ...] = (
+        pm.Project(
             name="demo",
             title="Demo",
             purpose="test",
@@ -40,7 +41,7 @@ class FarSide:
             members={"rosa": "researcher", "rita": "researcher"},
         ),
     )
-    engaged: tuple[registry.Engagement, ...] = ()
+    engaged: tuple[facts.Engagement, ...] = ()
     executions: list[tuple[str, str | None]] = field(default_factory=list)
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     objects: tuple[str, ...] = ("tables/patients",)
@@ -49,12 +50,12 @@ class FarSide:
     opened: list[Any] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
-    def projects_of(self, message: registry.ProjectsOf, _: Any) -> registry.ProjectList:
+    def projects_of(self, message: facts.ProjectsOf, _: Any) -> pm.ProjectList:
         service = message.person.startswith("service:")
-        return registry.ProjectList(projects=tuple(p for p in self.projects if service or message.person in p.members))
+        return pm.ProjectList(projects=tuple(p for p in self.projects if service or message.person in p.members))
 
-    def engagements_of(self, message: registry.AskEngagements, _: Any) -> registry.EngagementList:
-        return registry.EngagementList(engagements=tuple(one for one in self.engaged if one.expert == message.person))
+    def engagements_of(self, message: facts.AskEngagements, _: Any) -> facts.EngagementList:
+        return facts.EngagementList(engagements=tuple(one for one in self.engaged if one.expert == message.person))
 
     def open_lease(self, message: broker.OpenListener, _: Any) -> broker.Listener:
         path = Path(message.directory) / "lease.sock"
@@ -195,7 +196,7 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
     log = Log("far")
     code = code_desk(home)
     tables: dict[str, dict[type[Any], Callable[[Any, Any], Any]]] = {
-        "registryd": {registry.ProjectsOf: far.projects_of, registry.AskEngagements: far.engagements_of},
+        "registryd": {facts.ProjectsOf: far.projects_of, facts.AskEngagements: far.engagements_of},
         "brokerd": {
             broker.OpenListener: far.open_lease,
             broker.CloseListener: far.close_listener,

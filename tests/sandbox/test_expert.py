@@ -10,8 +10,8 @@ import pytest
 from stub_hub import client_of, hub_settings
 
 from enclave.core.errors import DeniedError
+from enclave.wire.messages.facts import Engagement
 from enclave.wire.messages.launcher import RestartKernel, StartKernel
-from enclave.wire.messages.registry import Engagement
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from enclave.core.errors import DeniedError, NotFoundError
 from enclave.wire.client import WireClient
-from enclave.wire.messages import launcher, registry
+from enclave.wire.messages import launcher, projects
 
 
 def _wait(found: Any, *, seconds: float = 60.0) -> Any:
@@ -219,7 +219,7 @@ def test_somebody_outside_of_every_project_gets_no_kernel(stand: Any) -> None:
 
 
 def test_a_closed_project_starts_no_kernel(stand: Any) -> None:
-    stand.far.projects = (registry.Project(name="demo", title="", purpose="", state="closed", members={}),)
+    stand.far.projects = (projects.Project(name="demo", title="", purpose="", state="closed", members={}),)
     with pytest.raises(DeniedError) as refusal:
         WireClient(stand.service_socket()).call(launcher.StartKernel(project="demo"))
     assert refusal.value.code == "project_not_open"

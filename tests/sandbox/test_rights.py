@@ -12,7 +12,8 @@ from enclave.sandbox.kernel_rights import choose, choose_engagement
 from enclave.sandbox.places import person_folder
 from enclave.sandbox.uids import Uids
 from enclave.server.provisioner import notebook_path
-from enclave.wire.messages.registry import Engagement, Project
+from enclave.wire.messages.facts import Engagement
+from enclave.wire.messages.projects import Project
 
 A, B = (Project(name=name, title="", purpose="", state="open", members={}) for name in ("alpha", "beta"))
 
