@@ -52,32 +52,24 @@ FROM_LAUNCHER: Final = (messages.OpenSubmitListener, messages.CloseSubmitListene
 
 
 class AirlockDaemon:
-    """The airlock of one home. ``resolve`` turns a Hub token into an actor."""
+    """The airlock of one home. ``resolve`` turns a Hub token into an actor; ``resolve_anew`` remembers no answer."""
 
     def __init__(
         self,
         home: Home,
         *,
         resolve: Callable[[str], Actor],
+        resolve_anew: Callable[[str], Actor],
         log: Log,
         settings: AirlockSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        state = ensure_private_dir(home.state("airlock"))
-        box = open_box(file_uri(home.key_file("airlock-box")))
         clock = clock or SystemClock()
         self._home = home
         self._log = log
         self._audit = AuditClient(home.socket("auditd"), clock=clock)
         self._registry = WireClient(home.socket("registryd"))
-        self._holdings = Holdings(
-            store=Store(state / "airlock.sqlite", box),
-            frozen=FrozenFiles(state / "frozen", box),
-            trail=Trail(self._audit),
-            members=Members(self._registry),
-            clock=clock,
-            settings=settings or home.settings(AirlockSettings, section="airlock"),
-        )
+        self._holdings = self._hold(settings or home.settings(AirlockSettings, section="airlock"), clock)
         checker = Checker(
             launcher=home.socket("launcherd"),
             frozen=self._holdings.frozen,
@@ -87,8 +79,26 @@ class AirlockDaemon:
         signer = open_signer(file_uri(home.key_file("airlock-sign")))
         self._worker = Worker(self._holdings, checker=checker, signer=signer, log=log)
         self._submissions = Submissions(self._holdings, run_dir=home.run_dir, settle=self._worker.settle, log=log)
-        self._desk = Desk(holdings=self._holdings, checker=checker, resolve=resolve, release=self._worker.release)
+        self._desk = Desk(
+            holdings=self._holdings,
+            checker=checker,
+            resolve=resolve,
+            resolve_anew=resolve_anew,
+            release=self._worker.release,
+        )
         self._server: WireServer | None = None
+
+    def _hold(self, settings: AirlockSettings, clock: Clock) -> Holdings:
+        state = ensure_private_dir(self._home.state("airlock"))
+        box = open_box(file_uri(self._home.key_file("airlock-box")))
+        return Holdings(
+            store=Store(state / "airlock.sqlite", box),
+            frozen=FrozenFiles(state / "frozen", box),
+            trail=Trail(self._audit),
+            members=Members(self._registry),
+            clock=clock,
+            settings=settings,
+        )
 
     def start(self) -> None:
         """Opens the sockets of kernels that still run, begins what waits, then listens."""

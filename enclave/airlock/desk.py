@@ -10,11 +10,11 @@ from typing import Final
 
 from enclave.airlock.checks import Checker
 from enclave.airlock.holdings import Holdings
-from enclave.airlock.members import egress_facts
+from enclave.airlock.members import Standings
 from enclave.airlock.package import as_memory, build_package, manifest_digest, package_name
 from enclave.airlock.states import CHOICES, Choice, VoteCast, outcome_of
 from enclave.airlock.store import FileRecord, Record
-from enclave.airlock.trail import NOBODY, Deed
+from enclave.airlock.trail import NOBODY, SELF, Deed
 from enclave.airlock.views import request_view
 from enclave.core.clock import format_time
 from enclave.core.errors import InvalidError, NotFoundError
@@ -36,24 +36,29 @@ from enclave.wire.messages.airlock import (
 from enclave.wire.peer import Call, Reply
 
 _ACTS: Final = {"vote": "egress.vote", "withdraw": "egress.withdraw", "deliver": "egress.deliver"}
+_NEXT: Final = {"awaiting_review": "egress.vote", "approved": "egress.release", "released": "egress.deliver"}
 MAX_REASON: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks, with the roles they have in their projects."""
+    """Who asks, and how they and others stand to projects."""
 
     actor: Actor
-    projects: dict[str, str]
+    standings: Standings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What people can ask of the airlock. ``release`` packs an approved request."""
+    """What people can ask of the airlock. ``release`` packs an approved request.
+
+    ``resolve`` may answer from what it heard a moment ago, ``resolve_anew`` asks the Hub again.
+    """
 
     holdings: Holdings
     checker: Checker
     resolve: Callable[[str], Actor]
+    resolve_anew: Callable[[str], Actor]
     release: Callable[[str], None]
 
     def list_requests(self, message: ListRequests, call: Call) -> EgressRequestList:
@@ -74,7 +79,7 @@ class Desk:
         with self.holdings.trail.telling(deed):
             self._check(person, "egress.list", Resource())
             record = self._seen(person, message.id)
-        self.holdings.trail.done(replace(deed, project=record.project))
+        self.holdings.trail.done(deed)
         return self._view(person, record)
 
     def preview(self, message: Preview, call: Call) -> PreviewReply:
@@ -86,7 +91,7 @@ class Desk:
             record = self._seen(person, message.id)
             file = _file(record, message.name)
             check(self._decide(person, "egress.preview", record))
-        self.holdings.trail.done(replace(deed, project=record.project), sha256=file.sha256)
+        self.holdings.trail.done(deed, sha256=file.sha256)
         now = self.holdings.clock.now().strftime("%Y-%m-%d %H:%M UTC")
         return self.checker.preview(file, mark=f"{person.actor.name} · {now}")
 
@@ -96,13 +101,13 @@ class Desk:
         person, deed = self._begin(message.token, "egress.vote", message.id)
         with self.holdings.store.transaction(), self.holdings.trail.telling(deed):
             record = self._seen(person, message.id)
-            deed = replace(deed, role="output_checker", project=record.project)
+            deed = replace(deed, role="output_checker")
             choice = _choice(message.vote)
             if not 1 <= len(message.reason.strip()) <= MAX_REASON:
                 raise InvalidError(
                     f"vote: wanted a reason of 1 to {MAX_REASON} characters, got none or more", code="egress_reason"
                 )
-            check(self._decide(person, "egress.vote", record))
+            check(self._decide(person, "egress.vote", record, approve=choice == "approve"))
             record, decided = self._count(record, person.actor.name, choice, message.reason.strip())
             self.holdings.trail.done(deed, round=record.round, vote=choice, decided=decided or "open")
         if decided == "approve":
@@ -117,17 +122,20 @@ class Desk:
             record = self._seen(person, message.id)
             check(self._decide(person, "egress.withdraw", record))
             moved = self.holdings.store.move(record, "withdraw", at=self._now())
-            self.holdings.trail.done(replace(deed, project=record.project))
+            self.holdings.trail.done(deed)
         return self._view(person, moved)
 
     def deliver(self, message: Deliver, call: Call) -> Reply:
-        """The package, to its author, once. A broken connection afterwards does not give a second one."""
+        """The package, to its author, once. A broken connection afterwards does not give a second one.
+
+        Nothing that was handed over comes back, so the Hub is asked anew who this is, and the registry whether they
+        still belong to the project, it is open, and its agreement stands. Refused, the request stays released.
+        """
         del call
-        person, deed = self._begin(message.token, "egress.deliver", message.id)
+        person, deed = self._begin(message.token, "egress.deliver", message.id, anew=True)
         with self.holdings.store.transaction():
             with self.holdings.trail.telling(deed):
                 record = self._seen(person, message.id)
-                deed = replace(deed, project=record.project)
                 check(self._decide(person, "egress.deliver", record))
             digest = manifest_digest(record.text.manifest)
             self.holdings.trail.intent(deed, manifest_sha256=digest)
@@ -142,23 +150,24 @@ class Desk:
 
     # ── who asks, what they may ─────────────────────────────────────────────
 
-    def _begin(self, token: str, kind: str, request_id: str) -> tuple[Person, Deed]:
+    def _begin(self, token: str, kind: str, request_id: str, *, anew: bool = False) -> tuple[Person, Deed]:
         """Who asks about which request; an unknown token or a broken id is refused and told."""
         unknown = Deed(kind=kind, actor=NOBODY)
         with self.holdings.trail.telling(unknown):
             check_token_id(request_id, what="egress request")
-        person = self._person(token, Deed(kind=kind, actor=NOBODY, detail={"request": request_id}))
-        name = person.actor.name
+        person = self._person(token, Deed(kind=kind, actor=NOBODY, detail={"request": request_id}), anew=anew)
+        project = None
         with contextlib.suppress(NotFoundError):  # told by the caller, in its own words
-            project = self.holdings.store.find(request_id).project
-            role = self.holdings.members.standing(name, project).member_role  # of a closed project too
-            person = Person(person.actor, {**person.projects, **({project: role} if role else {})})
-        return person, Deed(kind=kind, actor=name, detail={"request": request_id})
+            record = self.holdings.store.find(request_id)
+            project = record.project
+            for one in (person.actor.name, record.author):  # asked here: no transaction waits for the registry
+                person.standings.of(one, record.project)
+        return person, Deed(kind=kind, actor=person.actor.name, project=project, detail={"request": request_id})
 
-    def _person(self, token: str, deed: Deed) -> Person:
+    def _person(self, token: str, deed: Deed, *, anew: bool = False) -> Person:
         with self.holdings.trail.telling(deed):
-            actor = self.resolve(token)
-        return Person(actor, self.holdings.members.of(actor.name))
+            actor = (self.resolve_anew if anew else self.resolve)(token)
+        return Person(actor, Standings(self.holdings.members))
 
     def _seen(self, person: Person, request_id: str) -> Record:
         record = self.holdings.store.find(request_id)
@@ -172,13 +181,15 @@ class Desk:
     def _check(self, person: Person, action: str, resource: Resource) -> None:
         check(decide(person.actor, action, resource, Facts(), self.holdings.clock.now()))
 
-    def _decide(self, person: Person, action: str, record: Record) -> Decision:
-        facts = egress_facts(record, self.holdings.store.votes(record.id), is_member=record.project in person.projects)
+    def _decide(self, person: Person, action: str, record: Record, *, approve: bool = True) -> Decision:
+        votes = self.holdings.store.votes(record.id)
+        facts = person.standings.facts(record, votes, actor=person.actor.name, approve=approve)
         resource = Resource(project=record.project, id=record.id)
-        return decide(person.actor, action, resource, Facts(egress=facts), self.holdings.clock.now())
+        return decide(person.actor, action, resource, facts, self.holdings.clock.now())
 
     def _view(self, person: Person, record: Record) -> EgressRequest:
-        may = tuple(act for act, action in _ACTS.items() if self._decide(person, action, record).allowed)
+        # Who may not approve may still return or reject it, so that is what is offered.
+        may = tuple(act for act, action in _ACTS.items() if self._decide(person, action, record, approve=False).allowed)
         preview = ("preview",) if self._decide(person, "egress.preview", record).allowed else ()
         return request_view(
             record,
@@ -186,7 +197,18 @@ class Desk:
             self.holdings.store.steps(record.id),
             viewer=person.actor.name,
             may=(*may, *preview),
+            held=self._held(person, record, may),
         )
+
+    def _held(self, person: Person, record: Record, may: tuple[str, ...]) -> str:
+        """Why the step that its state promises does not come: to its author, and to a checker who may vote."""
+        action = _NEXT.get(record.state, "")
+        mine = record.author == person.actor.name
+        if not action or (action == "egress.vote" and "vote" not in may) or (action == "egress.deliver" and not mine):
+            return ""
+        actor = SELF if action == "egress.release" else person.actor
+        decision = self._decide(Person(actor, person.standings), action, record)
+        return "" if decision.allowed else decision.message
 
     def _count(self, record: Record, checker: str, choice: Choice, reason: str) -> tuple[Record, Choice | None]:
         at = self._now()

@@ -9,9 +9,11 @@ from typing import Any
 
 from enclave.audit.client import AuditClient
 from enclave.core.errors import EnclaveError, UnavailableError
+from enclave.policy.model import Actor
 
 NOBODY = "anonymous"
 SERVICE = "service:airlock"
+SELF = Actor(SERVICE, frozenset({"service"}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def request_view(
     *,
     viewer: str,
     may: tuple[str, ...],
+    held: str,
 ) -> EgressRequest:
     """For a person: the author reads reasons without names, a checker nothing of others before having voted."""
     files = tuple(
@@ -75,6 +76,7 @@ def request_view(
         history=tuple({**step, "words": WORDS[step["state"]], "owner": OWNERS[step["state"]]} for step in steps),
         cell=record.text.cell,
         may=may,
+        held=held,
     )
 
 

@@ -9,20 +9,19 @@ from dataclasses import replace
 
 from enclave.airlock.checks import Checker
 from enclave.airlock.holdings import Holdings
-from enclave.airlock.members import egress_facts
+from enclave.airlock.members import Standings
 from enclave.airlock.package import make_manifest, manifest_digest, sign_manifest
 from enclave.airlock.store import FileRecord, Record
-from enclave.airlock.trail import SERVICE, Deed
+from enclave.airlock.trail import SELF, SERVICE, Deed
 from enclave.core.clock import format_time
-from enclave.core.errors import EnclaveError
+from enclave.core.errors import DeniedError, EnclaveError
 from enclave.disclosure.findings import highest_verdict
 from enclave.keys.sign import Signer
 from enclave.policy.decide import check, decide
-from enclave.policy.model import Actor, Facts, Resource
+from enclave.policy.model import Facts, Resource
 from enclave.runtime.log import Log
 
 END_S = 5.0
-_SELF = Actor(SERVICE, frozenset({"service"}))
 
 
 class Worker:
@@ -34,6 +33,7 @@ class Worker:
     def __init__(self, holdings: Holdings, *, checker: Checker, signer: Signer, log: Log) -> None:
         self._store = holdings.store
         self._trail = holdings.trail
+        self._members = holdings.members
         self._clock = holdings.clock
         self._settings = holdings.settings
         self._checker = checker
@@ -42,6 +42,7 @@ class Worker:
         self._wake = threading.Event()
         self._moved = threading.Condition()
         self._stop = threading.Event()
+        self._held: dict[str, str] = {}  # approved requests whose release was refused, and why
         self._thread = threading.Thread(target=self._loop, name="airlock-worker", daemon=True)
 
     def start(self) -> None:
@@ -125,20 +126,23 @@ class Worker:
             self._trail.done(deed, verdict=verdict, rules=dict(rules))
 
     def _release(self, request_id: str) -> None:
+        """Packs it; refused, it stays approved and is looked at again, for its project may work again later."""
+        record = self._store.find(request_id)
+        if record.state != "approved":
+            self._held.pop(request_id, None)
+            return
+        facts = Standings(self._members).facts(record, self._store.votes(record.id), actor=SERVICE)
         with self._store.transaction():
-            record = self._store.find(request_id)
-            if record.state != "approved":
-                return
+            if self._store.find(request_id) != record:
+                return  # withdrawn meanwhile
             deed = Deed(
                 kind="egress.release",
                 actor=SERVICE,
                 project=record.project,
                 detail={"request": record.id, "round": record.round},
             )
-            facts = Facts(egress=egress_facts(record, self._store.votes(record.id), is_member=False))
-            with self._trail.telling(deed):
-                resource = Resource(project=record.project, id=record.id)
-                check(decide(_SELF, "egress.release", resource, facts, self._clock.now()))
+            if not self._may_release(record, facts, deed):
+                return
             manifest = make_manifest(record, released=self._now(), public_key=self._signer.public_key)
             signed = replace(
                 record.text, manifest=manifest.decode("utf-8"), signature=sign_manifest(manifest, self._signer)
@@ -146,6 +150,21 @@ class Worker:
             self._store.move(replace(record, text=signed), "release", at=self._now())
             digests = [file.sha256 for file in record.text.files]
             self._trail.done(deed, manifest_sha256=manifest_digest(signed.manifest), sha256=digests)
+
+    def _may_release(self, record: Record, facts: Facts, deed: Deed) -> bool:
+        """Whether policy lets it out now; a refusal is told once, however often it is found again."""
+        resource = Resource(project=record.project, id=record.id)
+        decision = decide(SELF, "egress.release", resource, facts, self._clock.now())
+        if decision.allowed:
+            self._held.pop(record.id, None)
+        elif self._held.get(record.id) != decision.reason:
+            try:
+                with self._trail.telling(deed):
+                    check(decision)
+            except DeniedError:
+                self._held[record.id] = decision.reason
+                raise
+        return decision.allowed
 
     def _now(self) -> str:
         return format_time(self._clock.now())

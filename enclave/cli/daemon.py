@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from enclave.cli.output import tell_error
 from enclave.core.errors import EnclaveError
@@ -14,6 +14,9 @@ from enclave.policy.model import Actor
 from enclave.runtime.daemon import run_until_signal
 from enclave.runtime.home import Home, home_from
 from enclave.runtime.log import Log
+
+if TYPE_CHECKING:
+    from enclave.identity.hub import HubIdentity
 
 
 class Daemon(Protocol):
@@ -47,9 +50,14 @@ def run_daemon(name: str, *, what: str, make: Callable[[Home, Log], Daemon]) -> 
     run_until_signal(log, close=daemon.close)
 
 
-def hub_resolver(home: Home) -> Callable[[str], Actor]:
-    """Turns a person's token into who the Hub of this home says it is."""
+def hub_identity(home: Home) -> HubIdentity:
+    """The Hub of this home, which says whose a token is."""
     from enclave.hub.settings import HubSettings
     from enclave.identity.hub import HubIdentity
 
-    return HubIdentity(home.settings(HubSettings, section="hub").api_url).resolve
+    return HubIdentity(home.settings(HubSettings, section="hub").api_url)
+
+
+def hub_resolver(home: Home) -> Callable[[str], Actor]:
+    """Turns a person's token into who the Hub of this home says it is."""
+    return hub_identity(home).resolve

@@ -6,6 +6,14 @@ from enclave.airlock.states import OWNERS, PARTIES, STATES, TRANSITIONS
 from enclave.airlock.views import WORDS
 from enclave.disclosure.rules import RULES
 
+_STANDING = """\
+Submission, a vote that approves, release and delivery each ask the registry anew: the project is open, its agreement
+(if it ever had one) is in force, and the author still belongs to it. Delivery also asks the Hub anew who the person is.
+A refusal is an event and loses nothing: the request stays in its state, says why (`held`), and goes on when the project
+works again. Returning, rejecting and withdrawing are always possible.
+
+"""
+
 
 def egress_page() -> str:
     """States and transitions of an egress request with a diagram, then every rule of the machine check."""
@@ -19,7 +27,7 @@ def egress_page() -> str:
     ]
     lines += [f"    {state} --> [*]\n" for state in STATES if OWNERS[state] == "nobody"]
     open_states = ", ".join(f"`{state}`" for state, act in TRANSITIONS if act == "withdraw")
-    lines += [f"```\n\nIts author may withdraw a request from {open_states}.\n\n"]
+    lines += [f"```\n\nIts author may withdraw a request from {open_states}.\n\n", _STANDING]
     lines += [
         "## Rules of the machine check\n\nIds are stable. `block` keeps a file in, `review` needs a checker's eye.\n\n"
     ]

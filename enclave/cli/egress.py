@@ -189,5 +189,7 @@ def _tell_request(request: messages.EgressRequest, json_path: str | None) -> Non
             say.print(f"    {finding['severity']:<6} {finding['rule']}: {finding['message']}", markup=False)
     for one in request.votes:
         say.print(f"  {one['checker'] or 'a checker'}: {one['vote']} — {one['reason']}", markup=False)
+    if request.held:
+        say.print(f"Held: {request.held}", markup=False)
     if request.may:
         say.print(f"You may: {', '.join(request.may)}", markup=False)

@@ -45,13 +45,21 @@ class HubIdentity:
 
     def resolve(self, token: str) -> Actor:
         """The actor of ``token``; raises ``DeniedError`` (``token_invalid``) or ``UnavailableError``."""
-        if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
-            raise _invalid()
-        key = hashlib.sha256(token.encode("ascii")).hexdigest()
+        key = _key_of(token)
         with self._guard:
             entry = self._cache.get(key)
         if entry is not None and entry.until > time.monotonic():
             return entry.actor
+        return self._heard(key, token)
+
+    def resolve_anew(self, token: str) -> Actor:
+        """As ``resolve``, but the Hub is asked in any case: for what cannot be taken back once it is done."""
+        key = _key_of(token)
+        with self._guard:
+            self._cache.pop(key, None)
+        return self._heard(key, token)
+
+    def _heard(self, key: str, token: str) -> Actor:
         actor = actor_of(self._ask(token))
         with self._guard:
             if len(self._cache) >= _MAX_CACHE:
@@ -102,6 +110,13 @@ def actor_of(model: dict[str, Any]) -> Actor:
         raise _invalid() from None
     found = {s.removeprefix(SCOPE_PREFIX) for s in scopes if isinstance(s, str) and s.startswith(SCOPE_PREFIX)}
     return Actor(name=name, roles=frozenset(found & set(ROLES)))
+
+
+def _key_of(token: str) -> str:
+    """What a token's answer is kept under, not the token itself; raises ``DeniedError`` for what can be none."""
+    if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+        raise _invalid()
+    return hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -329,6 +329,20 @@ def two_approvals(case: Case) -> str | None:
     return None if len(egress.approvers) >= 2 else "too_few_approvals"
 
 
+def author_still_member(case: Case) -> str | None:
+    """Nothing is let out for somebody who left the project after handing it in."""
+    return None if case.facts.egress and case.facts.egress.author_is_member else "author_left"
+
+
+def to_let_out(needed: Check) -> Check:
+    """What a vote for letting it out needs; a return or a rejection is always possible."""
+
+    def when_approving(case: Case) -> str | None:
+        return None if case.facts.egress is not None and not case.facts.egress.approve else needed(case)
+
+    return when_approving
+
+
 def author(case: Case) -> str | None:
     return None if case.facts.egress and case.facts.egress.author == case.actor.name else "not_the_author"
 

@@ -89,6 +89,7 @@ def _rule(*roles: str, checks: tuple[Check, ...] = ()) -> Rule:
 _ANYBODY: Final = (Rule(PERSON_ROLES),)
 _UNDECIDED: Final = c.determination("draft", "under_assessment")
 _JUDGE_EGRESS: Final = (c.egress_known, c.not_the_author, c.outside_of_its_project, c.open_for_votes)
+_LET_OUT: Final = (c.project_open, agreements.covered, c.author_still_member)
 
 RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "project.create": (_rule("data_steward"),),
@@ -262,12 +263,17 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
             ),
         ),
     ),
-    "egress.submit": (_rule("researcher", checks=(c.project_open, c.member)),),
+    "egress.submit": (_rule("researcher", checks=(c.project_open, agreements.covered, c.member)),),
     "egress.list": (_rule("researcher", "output_checker", "auditor"),),
     "egress.preview": (_rule("output_checker", checks=_JUDGE_EGRESS),),
-    "egress.vote": (_rule("output_checker", checks=(*_JUDGE_EGRESS, c.first_vote)),),
-    "egress.release": (_rule("service", checks=(c.service("airlock"), c.egress_known, c.two_approvals)),),
-    "egress.deliver": (_rule("researcher", checks=(c.egress_known, c.author, c.deliverable)),),
+    "egress.vote": (_rule("output_checker", checks=(*_JUDGE_EGRESS, c.first_vote, *map(c.to_let_out, _LET_OUT))),),
+    "egress.release": (_rule("service", checks=(c.service("airlock"), c.egress_known, c.two_approvals, *_LET_OUT)),),
+    "egress.deliver": (
+        _rule(
+            "researcher",
+            checks=(c.egress_known, c.author, c.deliverable, c.project_open, agreements.covered, c.member),
+        ),
+    ),
     "egress.withdraw": (_rule("researcher", checks=(c.egress_known, c.author, c.withdrawable)),),
     "reidentify.request": (
         _rule(

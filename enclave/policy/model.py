@@ -166,7 +166,8 @@ class AgreementFacts:
 class EgressFacts:
     """An egress request. The words of its states belong to the airlock; what they mean for policy stands here.
 
-    ``actor_is_member`` is whether the actor belongs to the request's project.
+    ``actor_is_member`` and ``author_is_member`` are whether the actor, and whether the author still, belongs to the
+    request's project. ``approve`` is what the actor is about to say.
     """
 
     id: str
@@ -177,6 +178,8 @@ class EgressFacts:
     delivered: bool = False
     withdrawable: bool = False
     actor_is_member: bool = False
+    author_is_member: bool = False
+    approve: bool = True
     voters: frozenset[str] = frozenset()
     approvers: frozenset[str] = frozenset()
     rejecters: frozenset[str] = frozenset()
@@ -344,6 +347,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_open_for_votes": "egress: wanted a request in review, got one in another state",
         "too_few_approvals": "egress: wanted approvals of two different checkers, got fewer",
         "rejected": "egress: wanted no objection, got one",
+        "author_left": "egress: wanted an author who belongs to the project, got one who left; nothing leaves for them",
         "not_the_author": "egress: wanted the author of the request, got somebody else",
         "not_released_yet": "egress: wanted a released request, got one in another state",
         "delivered_already": "egress: wanted the first delivery, got a second; a delivery is single-use",

@@ -110,7 +110,10 @@ class Projects:
         row = self.acts.store.row("select state from projects where name = ?", name)
         member = self.acts.store.row("select role from members where project = ? and person = ?", name, person)
         return ProjectStanding(
-            name=name, state=row["state"] if row else MISSING, member_role=member["role"] if member else ""
+            name=name,
+            state=row["state"] if row else MISSING,
+            agreement=self.agreement(name),
+            member_role=member["role"] if member else "",
         )
 
     def facts(self, person: str, name: str) -> ProjectFacts:
@@ -118,8 +121,9 @@ class Projects:
         standing = self.standing(person, name)
         if standing.state == MISSING:
             raise _not_found()
-        agreement = self.agreement(name)
-        return ProjectFacts(name=name, state=standing.state, member_role=standing.member_role, agreement=agreement)
+        return ProjectFacts(
+            name=name, state=standing.state, member_role=standing.member_role, agreement=standing.agreement
+        )
 
     def agreement(self, name: str) -> str:
         """Whether an agreement covers the project now: none | live | over."""

@@ -9,8 +9,9 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,8 @@ from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock as m
-from enclave.wire.messages.facts import AskProjectStanding, ProjectsOf, ProjectStanding
+from enclave.wire.messages.facts import AskProjectStanding, ProjectStanding
 from enclave.wire.messages.launcher import CheckReply, RunCheck
-from enclave.wire.messages.projects import Project, ProjectList
 from enclave.wire.peer import WireServer
 
 PEOPLE = {
@@ -74,6 +74,8 @@ class Neighbours:
     members: dict[str, dict[str, str]] = field(default_factory=lambda: {k: dict(v) for k, v in MEMBERS.items()})
     broken_check: str = ""
     states: dict[str, str] = field(default_factory=dict)
+    agreements: dict[str, str] = field(default_factory=dict)
+    before_release: Callable[[], None] | None = None
     servers: dict[str, WireServer] = field(default_factory=dict)
 
     def start(self, *names: str) -> None:
@@ -94,21 +96,18 @@ class Neighbours:
             self.servers.pop(name).close()
 
     def registry_handlers(self) -> dict[type[Any], Any]:
-        return {ProjectsOf: self.projects, AskProjectStanding: self.standing}
+        return {AskProjectStanding: self.standing}
 
     def standing(self, message: AskProjectStanding, call: Any) -> ProjectStanding:
+        if self.before_release is not None and message.person == "service:airlock":
+            self.before_release()
         people = self.members.get(message.project)
         state = "missing" if people is None else self.states.get(message.project, "open")
-        return ProjectStanding(name=message.project, state=state, member_role=(people or {}).get(message.person, ""))
-
-    def projects(self, message: ProjectsOf, call: Any) -> ProjectList:
-        found = [
-            (name, people)
-            for name, people in self.members.items()
-            if message.person in people and name not in self.states
-        ]
-        return ProjectList(
-            projects=tuple(Project(name=n, title=n, purpose="t", state="open", members=p) for n, p in found)
+        return ProjectStanding(
+            name=message.project,
+            state=state,
+            agreement=self.agreements.get(message.project, "none"),
+            member_role=(people or {}).get(message.person, ""),
         )
 
     def check(self, message: RunCheck, call: Any) -> CheckReply:
@@ -140,13 +139,20 @@ class AirlockStand:
     settings: AirlockSettings = field(default_factory=lambda: AirlockSettings(retry_s=0.1, submit_wait_s=20))
     clients: list[WireClient] = field(default_factory=list)
     kernels: dict[tuple[str, str], str] = field(default_factory=dict)
+    disabled: set[str] = field(default_factory=set)  # people whom the Hub does not know any more
 
     @property
     def home(self) -> Home:
         return self.auditd.home
 
     def start(self) -> None:
-        self.daemon = AirlockDaemon(self.home, resolve=self.resolve, log=Log("airlockd"), settings=self.settings)
+        self.daemon = AirlockDaemon(
+            self.home,
+            resolve=self.resolve,
+            resolve_anew=self.resolve_anew,
+            log=Log("airlockd"),
+            settings=self.settings,
+        )
         self.daemon.start()
 
     def stop(self) -> None:
@@ -159,6 +165,12 @@ class AirlockStand:
         if name not in PEOPLE or name == token:
             raise DeniedError("Hub token: wanted one that the Hub knows, got another", code="token_invalid")
         return Actor(name, frozenset(PEOPLE[name]))
+
+    def resolve_anew(self, token: str) -> Actor:
+        actor = self.resolve(token)
+        if actor.name in self.disabled:
+            raise DeniedError("Hub token: wanted one that the Hub knows, got another", code="token_invalid")
+        return actor
 
     def client(self, path: Path | None = None) -> WireClient:
         client = WireClient(path or self.home.socket("airlockd"), timeout_s=30)
@@ -225,6 +237,13 @@ class AirlockStand:
         )
         with os.fdopen(fds[0], "rb") as file:
             return reply, file.read()
+
+    @staticmethod
+    def wait_for(condition: Callable[[], Any], *, within_s: float = 20.0) -> Any:
+        end = time.monotonic() + within_s
+        while not (found := condition()) and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
 
     def released(self, **kwargs: Any) -> str:
         request = self.submit(**kwargs).id

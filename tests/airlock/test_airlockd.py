@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,129 @@ def test_nothing_is_handed_in_from_a_closed_project_and_its_members_still_cannot
     with pytest.raises(DeniedError) as refused:
         airlock.vote("oona", request)
     assert refused.value.code == "own_project"
+
+
+def left(airlock: Any) -> None:
+    airlock.neighbours.members["demo"].pop("rosa", None)
+
+
+def closed(airlock: Any) -> None:
+    airlock.neighbours.states["demo"] = "closed"
+
+
+def frozen(airlock: Any) -> None:
+    airlock.neighbours.states["demo"] = "frozen"
+
+
+def agreement_over(airlock: Any) -> None:
+    airlock.neighbours.agreements["demo"] = "over"
+
+
+def works_again(airlock: Any) -> None:
+    airlock.neighbours.members["demo"]["rosa"] = "researcher"
+    airlock.neighbours.states.clear()
+    airlock.neighbours.agreements.clear()
+    airlock.neighbours.before_release = None
+    airlock.disabled.clear()
+
+
+STOPPED = [(closed, "project_not_open"), (frozen, "project_not_open"), (agreement_over, "agreement_over")]
+
+
+@pytest.mark.row("S12.1")
+@pytest.mark.row("S11.4")
+@pytest.mark.parametrize(("stop", "reason"), [(left, "not_a_member"), *STOPPED])
+def test_who_may_not_work_in_the_project_any_more_is_delivered_nothing_and_loses_nothing(
+    airlock: Any, stop: Any, reason: str
+) -> None:
+    request = airlock.released(files={"CANARY4711.txt": b"mean 4.5\n"})
+    stop(airlock)
+    with pytest.raises(DeniedError) as refused:
+        airlock.deliver("rosa", request)
+    assert refused.value.code == reason
+    assert "CANARY" not in refused.value.message
+    (event,) = airlock.auditd.events(kind="egress.deliver")
+    assert (event["outcome"], event["actor"], event["reason"]) == ("refused", "rosa", reason)
+    assert (event["project"], event["detail"]) == ("demo", {"request": request})
+    shown = airlock.show("rosa", request)
+    assert (shown.state, shown.held) == ("released", refused.value.message)
+    assert "deliver" not in shown.may
+    assert "withdraw" in shown.may
+    assert airlock.show("olga", request).held == ""  # what keeps the author from it is the author's to know
+    works_again(airlock)
+    assert (airlock.show("rosa", request).held, "deliver" in airlock.show("rosa", request).may) == ("", True)
+    airlock.deliver("rosa", request)
+
+
+@pytest.mark.row("S8.3")
+def test_an_account_that_the_hub_disabled_a_moment_ago_is_delivered_nothing(airlock: Any) -> None:
+    request = airlock.released()
+    airlock.disabled.add("rosa")
+    assert airlock.show("rosa", request).state == "released"  # remembered for half a minute, but not for this:
+    with pytest.raises(DeniedError) as refused:
+        airlock.deliver("rosa", request)
+    assert refused.value.code == "token_invalid"
+    (event,) = airlock.auditd.events(kind="egress.deliver")
+    assert (event["outcome"], event["actor"], event["reason"]) == ("refused", "anonymous", "token_invalid")
+    works_again(airlock)
+    airlock.deliver("rosa", request)
+
+
+def test_without_the_registrys_word_nothing_is_delivered_and_nothing_is_lost(airlock: Any) -> None:
+    request = airlock.released()
+    airlock.neighbours.stop("registryd")
+    with pytest.raises(UnavailableError):
+        airlock.deliver("rosa", request)
+    airlock.neighbours.start("registryd")
+    assert airlock.show("rosa", request).state == "released"
+    airlock.deliver("rosa", request)
+
+
+@pytest.mark.row("S12.1")
+@pytest.mark.parametrize(("stop", "reason"), [(left, "author_left"), *STOPPED])
+def test_checkers_approve_nothing_for_whom_the_project_does_not_work_any_more_and_may_return_it(
+    airlock: Any, stop: Any, reason: str
+) -> None:
+    request = airlock.submit().id
+    stop(airlock)
+    with pytest.raises(DeniedError) as refused:
+        airlock.vote("olga", request)
+    assert refused.value.code == reason
+    event = airlock.auditd.events(kind="egress.vote")[-1]
+    assert (event["outcome"], event["actor"], event["reason"]) == ("refused", "olga", reason)
+    shown = airlock.show("olga", request)
+    assert (shown.state, shown.held, "vote" in shown.may) == ("awaiting_review", refused.value.message, True)
+    assert airlock.vote("olga", request, "return", "once the project works again").state == "returned"
+
+
+@pytest.mark.row("S12.1")
+@pytest.mark.parametrize(("stop", "reason"), [(left, "author_left"), *STOPPED])
+def test_what_was_approved_is_packed_only_while_the_project_works_and_then_by_itself(
+    airlock: Any, stop: Any, reason: str
+) -> None:
+    request = airlock.submit().id
+    airlock.vote("olga", request)
+    airlock.neighbours.before_release = lambda: stop(airlock)
+    assert airlock.vote("omar", request).state == "approved"
+    assert airlock.wait_for(lambda: airlock.auditd.events(kind="egress.release", outcome="refused"))
+    time.sleep(5 * airlock.settings.retry_s)
+    (event,) = airlock.auditd.events(kind="egress.release")  # told once, however often it is found again
+    assert (event["outcome"], event["actor"], event["reason"]) == ("refused", "service:airlock", reason)
+    shown = airlock.show("rosa", request)
+    assert (shown.state, bool(shown.held)) == ("approved", True)
+    works_again(airlock)
+    assert airlock.wait_for(lambda: airlock.show("rosa", request).state == "released")
+    assert [e["outcome"] for e in airlock.auditd.events(kind="egress.release")] == ["refused", "ok"]
+    airlock.deliver("rosa", request)
+
+
+def test_from_a_project_whose_agreement_is_over_nothing_is_handed_in(airlock: Any) -> None:
+    airlock.kernel()
+    agreement_over(airlock)
+    with pytest.raises(DeniedError) as refused:
+        airlock.submit()
+    assert refused.value.code == "agreement_over"
+    assert airlock.auditd.events(kind="egress.submit", outcome="refused")[-1]["reason"] == "agreement_over"
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/b.png", "", ".hidden", "a..b.png", "ü.png"])

@@ -72,6 +72,24 @@ def test_an_answer_is_asked_for_again_when_it_is_old(fake: FakeHub, monkeypatch:
         identity.resolve("abc")
 
 
+def test_what_cannot_be_taken_back_asks_the_hub_anew_and_its_answer_holds_for_all_others(fake: FakeHub) -> None:
+    identity = HubIdentity(fake.url)
+    identity.resolve("abc")
+    assert identity.resolve_anew("abc").name == "rosa"
+    assert len(fake.asked) == 2
+    fake.status = 403
+    assert identity.resolve("abc").name == "rosa"
+    for ask in (identity.resolve_anew, identity.resolve):
+        with pytest.raises(DeniedError) as caught:
+            ask("abc")
+        assert caught.value.code == "token_invalid"
+    fake.status = 500
+    with pytest.raises(UnavailableError):
+        identity.resolve_anew("abc")
+    with pytest.raises(DeniedError):
+        identity.resolve_anew("x" * 600)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_the_hub_refuses_is_denied_and_not_remembered(fake: FakeHub, status: int) -> None:
     fake.status = status

@@ -66,7 +66,7 @@ class RegistryStandIn:
             NoteSample: self._note,
             NoteSoftware: self._note_software,
             AskProjectStanding: lambda q, _: ProjectStanding(
-                name=q.project, state="open" if q.project in ("lung", "knee") else "missing"
+                name=q.project, state="open" if q.project in ("lung", "knee") else "missing", agreement="none"
             ),
         }
         self.server = WireServer(self.home.socket("registryd"), handlers, log=Log("registryd"), allowed_uids=None)

@@ -101,6 +101,7 @@ GOOD = Facts(
         open_for_votes=True,
         released=True,
         withdrawable=True,
+        author_is_member=True,
         approvers=frozenset({"olga", "omar"}),
     ),
     break_glass=BreakGlassFacts(id="x", state="requested", requested_by="stefan", actor_on_project=False),
@@ -457,6 +458,43 @@ def test_a_release_to_the_outside_needs_two_who_are_not_the_author_and_no_object
     egress = replace(GOOD.egress, author=author, approvers=approvers, rejecters=rejecters)
     may = allowed(who("service:airlock"), "egress.release", replace(GOOD, egress=egress)) == "ok"
     assert may is (len(approvers) >= 2 and author not in approvers and not rejecters)
+
+
+PROJECTS = list(itertools.product(("open", "closed", "frozen"), ("none", "live", "over"), ("", "researcher")))
+
+
+def in_project(state: str, agreement: str, role: str, **egress: Any) -> Facts:
+    """Everything in favour, in a project that stands so; ``role`` is the author's in it."""
+    project = ProjectFacts(name="demo", state=state, agreement=agreement)
+    return replace(GOOD, project=project, egress=replace(GOOD.egress, author_is_member=bool(role), **egress))
+
+
+@pytest.mark.row("S12.1")
+@pytest.mark.parametrize(("state", "agreement", "role"), PROJECTS)
+def test_nothing_is_handed_in_let_out_or_delivered_for_whom_the_project_does_not_work_any_more(
+    state: str, agreement: str, role: str
+) -> None:
+    works = state == "open" and agreement != "over" and bool(role)
+    facts = in_project(state, agreement, role)
+    assert (allowed(who("service:airlock"), "egress.release", facts) == "ok") is works
+    assert (allowed(who("olga"), "egress.vote", facts) == "ok") is works
+    own = replace(facts, project=replace(facts.project, member_role=role))
+    for act in ("egress.submit", "egress.deliver"):
+        assert (allowed(who("rosa"), act, own) == "ok") is works
+        assert allowed(who("rosa"), act, replace(own, project=replace(own.project, name="other"))) == "other_resource"
+    for facts_without in (replace(facts, project=None), replace(own, project=None)):
+        for actor, act in (("service:airlock", "release"), ("olga", "vote"), ("rosa", "deliver"), ("rosa", "submit")):
+            assert allowed(who(actor), f"egress.{act}", facts_without) == "missing_fact"
+
+
+@pytest.mark.parametrize(("state", "agreement", "role"), PROJECTS)
+def test_a_return_a_rejection_a_withdrawal_and_a_look_are_possible_however_the_project_stands(
+    state: str, agreement: str, role: str
+) -> None:
+    facts = in_project(state, agreement, role, approve=False)
+    assert allowed(who("olga"), "egress.vote", facts) == "ok"
+    assert allowed(who("olga"), "egress.preview", facts) == "ok"
+    assert allowed(who("rosa"), "egress.withdraw", facts) == "ok"
 
 
 # ── opening data ────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, InvalidError, NotFoundError
 from enclave.registry.store import RegistryStore
 from enclave.wire.messages import agreements as ag
+from enclave.wire.messages import facts as fm
 from enclave.wire.messages import grants as gm
 from enclave.wire.messages import projects as pm
 from enclave.wire.messages import registry as m
@@ -69,6 +70,11 @@ def opens(stand: Any) -> str:
     return may_open(found, person="rosa", role="researcher", project="demo", at=stand.clock.now()).reason
 
 
+def told_to_the_airlock(stand: Any) -> tuple[str, str, str]:
+    found = stand.ask(fm.AskProjectStanding(person="rosa", project="demo"))
+    return found.state, found.agreement, found.member_role
+
+
 def test_it_counts_once_a_broker_has_confirmed_what_a_steward_recorded(stand: Any) -> None:
     stand.make_project()
     found = record(stand)
@@ -91,10 +97,13 @@ def test_a_project_whose_agreement_is_over_gets_nothing_new_and_opens_nothing(st
     assert opens(stand) == "ok"  # under no agreement
     first = record(stand)
     assert opens(stand) == "ok"  # nobody has confirmed it
+    assert told_to_the_airlock(stand) == ("open", "none", "researcher")
     decide(stand, first.id)
     assert opens(stand) == "ok"
+    assert told_to_the_airlock(stand) == ("open", "live", "researcher")
     end(stand, first.id)
     assert opens(stand) == "agreement_over"
+    assert told_to_the_airlock(stand) == ("open", "over", "researcher")
     with pytest.raises(DeniedError) as caught:
         stand.request()
     assert caught.value.code == "agreement_over"

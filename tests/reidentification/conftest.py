@@ -61,7 +61,7 @@ class RegistryStandIn:
 
     def _standing(self, message: Any, _call: Any) -> fm.ProjectStanding:
         role = "researcher" if message.person in self.members.get(message.project, ()) else ""
-        return fm.ProjectStanding(name=message.project, state="open", member_role=role)
+        return fm.ProjectStanding(name=message.project, state="open", agreement="none", member_role=role)
 
 
 @dataclass

@@ -108,7 +108,7 @@ class EgressFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRequest:
-    """One egress request in full."""
+    """One egress request in full. ``held``: why the step that its state promises is refused now ('' = it is not)."""
 
     id: str
     project: str
@@ -124,6 +124,7 @@ class EgressRequest:
     history: tuple[Json, ...] = ()
     cell: str = ""
     may: tuple[str, ...] = ()
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,14 @@ class ProjectsOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectStanding:
-    """A project as ``policy.ProjectFacts`` wants it: ``state`` open | closed | frozen | missing."""
+    """A project as ``policy.ProjectFacts`` wants it: ``state`` open | closed | frozen | missing.
+
+    ``agreement``: none | live | over, of the project.
+    """
 
     name: str
     state: str
+    agreement: str
     member_role: str = ""
 
 
