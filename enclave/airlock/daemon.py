@@ -18,6 +18,7 @@ from enclave.airlock.submission import Submissions
 from enclave.airlock.trail import Trail
 from enclave.airlock.worker import Worker
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock
 from enclave.core.errors import DeniedError
 from enclave.keys.box import open_box
@@ -96,7 +97,7 @@ class AirlockDaemon:
             frozen=FrozenFiles(state / "frozen", box),
             trail=Trail(self._audit),
             members=Members(self._registry),
-            clock=clock,
+            clock=LedgerClock(clock, self._audit),
             settings=settings,
         )
 

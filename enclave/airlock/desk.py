@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from enclave.airlock.checks import Checker
@@ -16,7 +17,8 @@ from enclave.airlock.states import CHOICES, Choice, VoteCast, outcome_of
 from enclave.airlock.store import FileRecord, Record
 from enclave.airlock.trail import NOBODY, SELF, Deed
 from enclave.airlock.views import request_view
-from enclave.core.clock import format_time
+from enclave.audit.ledger_clock import STEP_WORDS
+from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import InvalidError, NotFoundError
 from enclave.core.ids import check_token_id
 from enclave.policy.decide import check, decide
@@ -74,7 +76,7 @@ class Desk:
     def show(self, message: ShowRequest, call: Call) -> EgressRequest:
         """One request in full."""
         del call
-        person, deed = self._begin(message.token, "egress.view", message.id)
+        person, deed = self._begin(message.token, "egress.view", message.id, reads=True)
         deed.detail["part"] = "request"
         with self.holdings.trail.telling(deed):
             self._check(person, "egress.list", Resource())
@@ -85,14 +87,14 @@ class Desk:
     def preview(self, message: Preview, call: Call) -> PreviewReply:
         """One file as a marked rendering, for a checker who may vote on it or has."""
         del call
-        person, deed = self._begin(message.token, "egress.view", message.id)
+        person, deed = self._begin(message.token, "egress.view", message.id, reads=True)
         deed.detail["part"] = "preview"
         with self.holdings.trail.telling(deed):
             record = self._seen(person, message.id)
             file = _file(record, message.name)
             check(self._decide(person, "egress.preview", record))
         self.holdings.trail.done(deed, sha256=file.sha256)
-        now = self.holdings.clock.now().strftime("%Y-%m-%d %H:%M UTC")
+        now = self.holdings.clock.latest().strftime("%Y-%m-%d %H:%M UTC")
         return self.checker.preview(file, mark=f"{person.actor.name} · {now}")
 
     def vote(self, message: Vote, call: Call) -> EgressRequest:
@@ -108,6 +110,8 @@ class Desk:
                     f"vote: wanted a reason of 1 to {MAX_REASON} characters, got none or more", code="egress_reason"
                 )
             check(self._decide(person, "egress.vote", record, approve=choice == "approve"))
+            if choice == "approve":
+                self.holdings.clock.check()
             record, decided = self._count(record, person.actor.name, choice, message.reason.strip())
             self.holdings.trail.done(deed, round=record.round, vote=choice, decided=decided or "open")
         if decided == "approve":
@@ -137,6 +141,7 @@ class Desk:
             with self.holdings.trail.telling(deed):
                 record = self._seen(person, message.id)
                 check(self._decide(person, "egress.deliver", record))
+                self.holdings.clock.check()
             digest = manifest_digest(record.text.manifest)
             self.holdings.trail.intent(deed, manifest_sha256=digest)
             with self.holdings.trail.telling(deed, failed=True):
@@ -150,11 +155,15 @@ class Desk:
 
     # ── who asks, what they may ─────────────────────────────────────────────
 
-    def _begin(self, token: str, kind: str, request_id: str, *, anew: bool = False) -> tuple[Person, Deed]:
+    def _begin(
+        self, token: str, kind: str, request_id: str, *, anew: bool = False, reads: bool = False
+    ) -> tuple[Person, Deed]:
         """Who asks about which request; an unknown token or a broken id is refused and told."""
         unknown = Deed(kind=kind, actor=NOBODY)
         with self.holdings.trail.telling(unknown):
             check_token_id(request_id, what="egress request")
+        if not reads:
+            self.holdings.clock.asked()  # before the facts: they, too, are judged by what the ledger knows
         person = self._person(token, Deed(kind=kind, actor=NOBODY, detail={"request": request_id}), anew=anew)
         project = None
         with contextlib.suppress(NotFoundError):  # told by the caller, in its own words
@@ -179,18 +188,28 @@ class Desk:
         return record.author == person.actor.name or bool(person.actor.roles & {"output_checker", "auditor"})
 
     def _check(self, person: Person, action: str, resource: Resource) -> None:
-        check(decide(person.actor, action, resource, Facts(), self.holdings.clock.now()))
+        check(decide(person.actor, action, resource, Facts(), self.holdings.clock.latest()))
 
     def _decide(self, person: Person, action: str, record: Record, *, approve: bool = True) -> Decision:
         votes = self.holdings.store.votes(record.id)
-        facts = person.standings.facts(record, votes, actor=person.actor.name, approve=approve)
+        until = self._until(record)
+        facts = person.standings.facts(record, votes, actor=person.actor.name, approve=approve, until=until)
         resource = Resource(project=record.project, id=record.id)
-        return decide(person.actor, action, resource, facts, self.holdings.clock.now())
+        return decide(person.actor, action, resource, facts, self.holdings.clock.latest())
+
+    def _until(self, record: Record) -> datetime | None:
+        """When the delivery of a released request ends."""
+        if record.state != "released":
+            return None
+        return parse_time(self.holdings.store.released(record.id)) + timedelta(
+            days=self.holdings.settings.delivery_days
+        )
 
     def _view(self, person: Person, record: Record) -> EgressRequest:
         # Who may not approve may still return or reject it, so that is what is offered.
         may = tuple(act for act, action in _ACTS.items() if self._decide(person, action, record, approve=False).allowed)
         preview = ("preview",) if self._decide(person, "egress.preview", record).allowed else ()
+        until = self._until(record)
         return request_view(
             record,
             self.holdings.store.votes(record.id),
@@ -198,6 +217,7 @@ class Desk:
             viewer=person.actor.name,
             may=(*may, *preview),
             held=self._held(person, record, may),
+            until=format_time(until) if until else "",
         )
 
     def _held(self, person: Person, record: Record, may: tuple[str, ...]) -> str:
@@ -208,7 +228,9 @@ class Desk:
             return ""
         actor = SELF if action == "egress.release" else person.actor
         decision = self._decide(Person(actor, person.standings), action, record)
-        return "" if decision.allowed else decision.message
+        if decision.allowed:
+            return STEP_WORDS if self.holdings.clock.stepped_back() else ""
+        return decision.message
 
     def _count(self, record: Record, checker: str, choice: Choice, reason: str) -> tuple[Record, Choice | None]:
         at = self._now()

@@ -9,7 +9,7 @@ from enclave.airlock.members import Members
 from enclave.airlock.settings import AirlockSettings
 from enclave.airlock.store import Store
 from enclave.airlock.trail import Trail
-from enclave.core.clock import Clock
+from enclave.audit.ledger_clock import LedgerClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,5 +20,5 @@ class Holdings:
     frozen: FrozenFiles
     trail: Trail
     members: Members
-    clock: Clock
+    clock: LedgerClock
     settings: AirlockSettings

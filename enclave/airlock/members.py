@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from enclave.airlock.states import OWNERS, may_act
 from enclave.airlock.store import Record, VoteRecord
@@ -39,26 +40,32 @@ class Standings:
             self._found[key] = self.members.standing(person, project)
         return self._found[key]
 
-    def facts(self, record: Record, votes: list[VoteRecord], *, actor: str, approve: bool = True) -> Facts:
+    def facts(
+        self,
+        record: Record,
+        votes: list[VoteRecord],
+        *,
+        actor: str,
+        approve: bool = True,
+        until: datetime | None = None,
+    ) -> Facts:
         """What policy wants to know of one request, of its project, and of how actor and author stand to that."""
         project = self.of(actor, record.project)
         author = self.of(record.author, record.project)
         return Facts(
             project=project,
-            egress=egress_facts(
-                record,
-                votes,
-                is_member=bool(project.member_role),
+            egress=replace(
+                egress_facts(record, votes),
+                actor_is_member=bool(project.member_role),
                 author_is_member=bool(author.member_role),
                 approve=approve,
+                until=until,
             ),
         )
 
 
-def egress_facts(
-    record: Record, votes: list[VoteRecord], *, is_member: bool, author_is_member: bool, approve: bool
-) -> EgressFacts:
-    """What policy wants to know about one request in its present round."""
+def egress_facts(record: Record, votes: list[VoteRecord]) -> EgressFacts:
+    """What the airlock itself knows of one request in its present round."""
     now = [vote.cast for vote in votes if vote.cast.round == record.round]
     return EgressFacts(
         id=record.id,
@@ -68,9 +75,6 @@ def egress_facts(
         released=record.state in ("released", "delivered"),
         delivered=record.state == "delivered",
         withdrawable=may_act(record.state, "withdraw"),
-        actor_is_member=is_member,
-        author_is_member=author_is_member,
-        approve=approve,
         voters=frozenset(vote.checker for vote in now),
         approvers=frozenset(vote.checker for vote in now if vote.choice == "approve"),
         rejecters=frozenset(vote.checker for vote in now if vote.choice == "reject"),

@@ -13,6 +13,7 @@ class AirlockSettings:
     max_file_bytes: int = 50 << 20
     max_request_bytes: int = 200 << 20
     max_open_requests: int = 50  # per author
+    delivery_days: int = 30  # how long a released package waits for its author
     check_timeout_s: float = 60.0
     submit_wait_s: float = 8.0  # how long a submission waits for its check before it answers "checking"
     retry_s: float = 2.0

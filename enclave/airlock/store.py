@@ -195,6 +195,11 @@ class Store(Database):
         rows = self._rows("SELECT at, act, state, round FROM step WHERE request = ? ORDER BY number", (request_id,))
         return [{"at": at, "act": act, "state": state, "round": number} for at, act, state, number in rows]
 
+    def released(self, request_id: str) -> str:
+        """When it was released (RFC 3339), '' when it was not."""
+        rows = self._rows("SELECT max(at) FROM step WHERE request = ? AND act = 'release'", (request_id,))
+        return str(rows[0][0] or "")
+
     def put_listener(self, record: ListenerRecord) -> None:
         """Remembers the binding of a kernel."""
         with self.transaction():

@@ -136,6 +136,7 @@ class Submissions:
             cell=binding.cell,
             detail={"files": len(message.names)},
         )
+        self._clock.asked()  # before the facts: they, too, are judged by what the ledger knows
         standing = self._members.standing(bound.person, bound.project)
         with self._trail.telling(deed):
             self._check_right(bound, standing)
@@ -156,7 +157,8 @@ class Submissions:
     def _check_right(self, bound: ListenerRecord, standing: ProjectFacts) -> None:
         facts = Facts(project=standing)
         actor = Actor(bound.person, frozenset({bound.role}))
-        check(decide(actor, "egress.submit", Resource(project=bound.project), facts, self._clock.now()))
+        check(decide(actor, "egress.submit", Resource(project=bound.project), facts, self._clock.latest()))
+        self._clock.check()
 
     def _keep(self, deed: Deed, message: Submit, contents: list[bytes]) -> Record:
         """Freezes, then one transaction with its event: a request is whole and recorded, or is not there."""

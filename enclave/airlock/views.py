@@ -48,6 +48,7 @@ def request_view(
     viewer: str,
     may: tuple[str, ...],
     held: str,
+    until: str,
 ) -> EgressRequest:
     """For a person: the author reads reasons without names, a checker nothing of others before having voted."""
     files = tuple(
@@ -77,6 +78,7 @@ def request_view(
         cell=record.text.cell,
         may=may,
         held=held,
+        until=until,
     )
 
 

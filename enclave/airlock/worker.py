@@ -131,6 +131,7 @@ class Worker:
         if record.state != "approved":
             self._held.pop(request_id, None)
             return
+        self._clock.asked()  # before the facts: they, too, are judged by what the ledger knows
         facts = Standings(self._members).facts(record, self._store.votes(record.id), actor=SERVICE)
         with self._store.transaction():
             if self._store.find(request_id) != record:
@@ -153,18 +154,26 @@ class Worker:
 
     def _may_release(self, record: Record, facts: Facts, deed: Deed) -> bool:
         """Whether policy lets it out now; a refusal is told once, however often it is found again."""
-        resource = Resource(project=record.project, id=record.id)
-        decision = decide(SELF, "egress.release", resource, facts, self._clock.now())
-        if decision.allowed:
+        refusal = self._refusal(record, facts)
+        if refusal is None:
             self._held.pop(record.id, None)
-        elif self._held.get(record.id) != decision.reason:
+        elif self._held.get(record.id) != refusal.code:
             try:
                 with self._trail.telling(deed):
-                    check(decision)
+                    raise refusal
             except DeniedError:
-                self._held[record.id] = decision.reason
+                self._held[record.id] = refusal.code
                 raise
-        return decision.allowed
+        return refusal is None
+
+    def _refusal(self, record: Record, facts: Facts) -> DeniedError | None:
+        resource = Resource(project=record.project, id=record.id)
+        try:
+            check(decide(SELF, "egress.release", resource, facts, self._clock.latest()))
+            self._clock.check()
+        except DeniedError as error:
+            return error
+        return None
 
     def _now(self) -> str:
         return format_time(self._clock.now())

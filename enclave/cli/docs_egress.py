@@ -12,6 +12,9 @@ Submission, a vote that approves, release and delivery each ask the registry ane
 A refusal is an event and loses nothing: the request stays in its state, says why (`held`), and goes on when the project
 works again. Returning, rejecting and withdrawing are always possible.
 
+A released package waits `[airlock] delivery_days` for its author. Time is the ledger's: under a clock that was set back
+nothing is handed in, approved, packed or delivered (`clock_step`), and no delivery that is over comes back.
+
 """
 
 

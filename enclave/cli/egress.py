@@ -189,6 +189,8 @@ def _tell_request(request: messages.EgressRequest, json_path: str | None) -> Non
             say.print(f"    {finding['severity']:<6} {finding['rule']}: {finding['message']}", markup=False)
     for one in request.votes:
         say.print(f"  {one['checker'] or 'a checker'}: {one['vote']} — {one['reason']}", markup=False)
+    if request.until:
+        say.print(f"Delivered until: {request.until}", markup=False)
     if request.held:
         say.print(f"Held: {request.held}", markup=False)
     if request.may:

@@ -354,6 +354,13 @@ def deliverable(case: Case) -> str | None:
     return "delivered_already" if egress.delivered else None
 
 
+def delivery_in_time(case: Case) -> str | None:
+    egress = case.facts.egress
+    if egress is None or egress.until is None:
+        return "missing_fact"
+    return "delivery_over" if case.at >= egress.until else None
+
+
 def withdrawable(case: Case) -> str | None:
     return None if case.facts.egress and case.facts.egress.withdrawable else "not_withdrawable"
 

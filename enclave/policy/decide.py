@@ -271,7 +271,10 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "egress.deliver": (
         _rule(
             "researcher",
-            checks=(c.egress_known, c.author, c.deliverable, c.project_open, agreements.covered, c.member),
+            checks=(
+                *(c.egress_known, c.author, c.deliverable, c.delivery_in_time),
+                *(c.project_open, agreements.covered, c.member),
+            ),
         ),
     ),
     "egress.withdraw": (_rule("researcher", checks=(c.egress_known, c.author, c.withdrawable)),),

@@ -167,7 +167,7 @@ class EgressFacts:
     """An egress request. The words of its states belong to the airlock; what they mean for policy stands here.
 
     ``actor_is_member`` and ``author_is_member`` are whether the actor, and whether the author still, belongs to the
-    request's project. ``approve`` is what the actor is about to say.
+    request's project. ``approve`` is what the actor is about to say, ``until`` when the delivery ends.
     """
 
     id: str
@@ -180,6 +180,7 @@ class EgressFacts:
     actor_is_member: bool = False
     author_is_member: bool = False
     approve: bool = True
+    until: datetime | None = None
     voters: frozenset[str] = frozenset()
     approvers: frozenset[str] = frozenset()
     rejecters: frozenset[str] = frozenset()
@@ -351,6 +352,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_the_author": "egress: wanted the author of the request, got somebody else",
         "not_released_yet": "egress: wanted a released request, got one in another state",
         "delivered_already": "egress: wanted the first delivery, got a second; a delivery is single-use",
+        "delivery_over": "egress: wanted a delivery within its time, got a late one; hand the files in again",
         "break_glass_state": "break-glass: wanted a request in a state in which this can be done, got another",
         "break_glass_over": "break-glass: wanted one that is open, got one whose time or number of shows is used up",
         "break_glass_review": "break-glass: wanted the requester's earlier one reviewed by an auditor, got one not",

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import enclave
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock
 from enclave.core.errors import ConflictError, DeniedError, EnclaveError, NotFoundError, UnavailableError
 from enclave.keys.box import open_box
@@ -55,11 +56,12 @@ class ReportDaemon:
         self._schedule_file = state / "schedule.toml"
         self._schedule()  # a wrong schedule ends the start, with its reason
         self._registry = WireClient(home.socket("registryd"))
+        audit = AuditClient(home.socket("auditd"), clock=clock)
         self._parts = Parts(
             store=RunStore(state / "runs.sqlite"),
             pages=PageStore(ensure_private_dir(state / "pages"), open_box(f"file:{home.key_file('reports-box')}")),
-            audit=AuditClient(home.socket("auditd"), clock=clock),
-            clock=clock or SystemClock(),
+            audit=audit,
+            clock=LedgerClock(clock or SystemClock(), audit),
             settings=settings,
             schedule=self._schedule,
             notebooks=Path(settings.notebooks_folder or _beside_the_package()),
@@ -126,7 +128,9 @@ class ReportDaemon:
     def _run_now(self, actor: Actor, message: RunNow) -> ReportRun:
         entry = find_entry(self._schedule(), message.entry)
         resource = Resource(project=entry.project, dataset=entry.dataset, id=entry.name)
+        self._parts.clock.asked()
         self._decide(actor, "report.run", resource, kind="report.queue", detail={"entry": entry.name})
+        self._parts.clock.check()
         run = self._parts.store.unfinished(entry.name)
         if run is None:
             run = queue_run(self._parts, entry, asked_by=actor.name, role=_role(actor))
@@ -151,7 +155,7 @@ class ReportDaemon:
         return Reply(body, [sealed_memory("report", page)])
 
     def _decide(self, actor: Actor, action: str, resource: Resource, *, kind: str, detail: dict[str, str]) -> None:
-        decision = decide(actor, action, resource, NO_FACTS, self._parts.clock.now())
+        decision = decide(actor, action, resource, NO_FACTS, self._parts.clock.latest())
         if not decision.allowed:
             self._parts.audit.record(
                 kind,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from enclave.audit.client import AuditClient
-from enclave.core.clock import Clock
+from enclave.audit.ledger_clock import CLOCK_STEP, LedgerClock
 from enclave.core.errors import EnclaveError, UnavailableError
 from enclave.policy.decide import check, decide
 from enclave.policy.model import NO_FACTS, Actor, Resource
@@ -61,7 +61,7 @@ class Parts:
     store: RunStore
     pages: PageStore
     audit: AuditClient
-    clock: Clock
+    clock: LedgerClock
     settings: ReportSettings
     schedule: Callable[[], dict[str, Entry]]
     notebooks: Path
@@ -81,6 +81,7 @@ class Worker:
         self._runner: Runner | None = None
         self._guard = threading.Lock()
         self._not_before: dict[str, float] = {}
+        self._step_told = False
         self._thread = threading.Thread(target=self._loop, name="reports", daemon=True)
 
     def start(self) -> None:
@@ -107,16 +108,33 @@ class Worker:
             self._wake.wait(_TICK_S)
             self._wake.clear()
             try:
-                self._queue_due()
-                for run in self._parts.store.waiting():
-                    if not self._stop and time.monotonic() >= self._not_before.get(run.id, 0.0):
-                        self._attempt(run)
+                if self._may_go_on():
+                    self._queue_due()
+                    self._run_waiting()
             except EnclaveError as error:
                 self._log.warning("schedule not followed", code=error.code)
                 time.sleep(_TICK_S)
             except Exception as error:  # noqa: BLE001 - one bad run must not end the schedule
                 self._log.error("worker failed", error)
                 time.sleep(_TICK_S)
+
+    def _may_go_on(self) -> bool:
+        """Not under a clock that was set back: nothing is queued or begun, which is told once. What waits, waits."""
+        self._parts.clock.now()  # hears the ledger's time, or says that there is none
+        if not self._parts.clock.stepped_back():
+            self._step_told = False
+            return True
+        if not self._step_told:
+            self._parts.audit.record(
+                "report.queue", actor=IDENTITY, role="service", outcome="refused", reason=CLOCK_STEP
+            )
+            self._step_told = True
+        return False
+
+    def _run_waiting(self) -> None:
+        for run in self._parts.store.waiting():
+            if not self._stop and time.monotonic() >= self._not_before.get(run.id, 0.0):
+                self._attempt(run)
 
     def _queue_due(self) -> None:
         parts = self._parts

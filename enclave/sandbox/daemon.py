@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.audit.misuse import MisuseRecorder
 from enclave.core.clock import Clock
 from enclave.core.errors import DeniedError
@@ -63,10 +64,11 @@ class LauncherDaemon:
         self._places.prepare()
         state = ensure_private_dir(self._home.state("launcher"))
         self._audit = AuditClient(self._home.socket("auditd"), clock=clock)
+        self._time = LedgerClock(clock, self._audit)
         self._debts = Debts(self._audit, log=log)
         groups = cgroups.detect()
         self._display = DisplayBudgets(
-            state / "display.json", default=settings.display, changes=settings.display_of, clock=clock, log=log
+            state / "display.json", default=settings.display, changes=settings.display_of, clock=self._time, log=log
         )
         bench = Bench(
             places=self._places,
@@ -100,6 +102,7 @@ class LauncherDaemon:
             code=self._code,
             taps=self._taps,
             clock=clock,
+            time=self._time,
             log=self._log,
         )
 

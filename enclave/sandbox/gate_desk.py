@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from enclave.core.errors import DeniedError, EnclaveError
+from enclave.core.errors import DeniedError, InvalidError
 from enclave.sandbox.kernel_rights import kernel_rights
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.tap.amounts import NOTHING, Amount
@@ -51,10 +51,13 @@ class GateDesk:
         return Done()
 
     def _project(self, path: str) -> str:
-        """The one that a kernel of this file would work for; a file of none counts for no project."""
+        """The one that a kernel of this file would work for; a file of none counts for no project.
+
+        Raises where that cannot be known: a registry that is away, or a clock set back, spares nobody's budget.
+        """
         registry = WireClient(self._shop.places.runtime.home.socket("registryd"))
         try:
-            at = self._shop.clock.now()
-            return kernel_rights(registry, owner=self._owner, project=None, path=path, at=at).project
-        except EnclaveError:
+            return kernel_rights(registry, owner=self._owner, project=None, path=path, clock=self._shop.time).project
+        except (DeniedError, InvalidError):
+            self._shop.time.check()
             return ""

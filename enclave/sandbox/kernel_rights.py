@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import parse_time
 from enclave.core.errors import DeniedError, InvalidError
 from enclave.policy.decide import check, decide
@@ -24,12 +25,15 @@ class Rights:
     role: str
 
 
-def kernel_rights(registry: WireClient, *, owner: Owner, project: str | None, path: str, at: datetime) -> Rights:
+def kernel_rights(registry: WireClient, *, owner: Owner, project: str | None, path: str, clock: LedgerClock) -> Rights:
     """Asks the registry, then the policy; raises ``DeniedError``, or ``InvalidError`` when the project is unclear.
+
+    Time is the ledger's: a clock that was set back starts nothing (``clock_step``) and brings no ended right back.
 
     The role is the one in the project; where the identity provider's roles are known it must be among them too.
     An expert needs no project while the registry has them engaged for a candidate: the broker then opens that one.
     """
+    at = clock.asked()  # before the facts, which are judged by what the ledger knows then
     try:
         projects: tuple[Project, ...] = registry.call(ProjectsOf(person=owner.person)).projects
         engaged: tuple[Engagement, ...] = ()
@@ -39,8 +43,11 @@ def kernel_rights(registry: WireClient, *, owner: Owner, project: str | None, pa
         registry.close()
     engagement = choose_engagement(engaged, alone=not projects, path=path)
     if engagement is not None:
-        return _assessment(owner, engagement, at)
-    return _membership(owner, choose(projects, wanted=project or None, path=path), at)
+        rights = _assessment(owner, engagement, at)
+    else:
+        rights = _membership(owner, choose(projects, wanted=project or None, path=path), at)
+    clock.check()
+    return rights
 
 
 def _membership(owner: Owner, chosen: Project, at: datetime) -> Rights:

@@ -304,7 +304,7 @@ class Kernels:
     def _rights(self, owner: Owner, project: str | None, path: str, kernel_id: str) -> Rights:
         try:
             return kernel_rights(
-                WireClient(self._registry), owner=owner, project=project, path=path, at=self._shop.clock.now()
+                WireClient(self._registry), owner=owner, project=project, path=path, clock=self._shop.time
             )
         except DeniedError as error:
             self._shop.audit.record(

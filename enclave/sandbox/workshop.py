@@ -8,6 +8,7 @@ from typing import Any
 
 from enclave.audit.client import AuditClient
 from enclave.audit.event import Event
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock, format_time
 from enclave.runtime.log import Log
 from enclave.sandbox.cgroups import Cgroups
@@ -35,7 +36,10 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop(Bench):
-    """The same with the ledger, the display budgets, the package sets, code folders and the spare tap."""
+    """The same with the ledger, the display budgets, the package sets, code folders and the spare tap.
+
+    ``clock`` is the machine's, by which events are dated; rights are judged by ``time``.
+    """
 
     display: DisplayBudgets
     audit: AuditClient
@@ -44,6 +48,7 @@ class Workshop(Bench):
     code: CodeFolders
     taps: SpareTap
     clock: Clock
+    time: LedgerClock
     log: Log
 
     def event(self, kind: str, *, actor: str, outcome: str, **fields: Any) -> Event:

@@ -152,6 +152,7 @@ class AirlockStand:
             resolve_anew=self.resolve_anew,
             log=Log("airlockd"),
             settings=self.settings,
+            clock=self.auditd.clock,
         )
         self.daemon.start()
 

@@ -102,6 +102,7 @@ GOOD = Facts(
         released=True,
         withdrawable=True,
         author_is_member=True,
+        until=NOW + timedelta(days=1),
         approvers=frozenset({"olga", "omar"}),
     ),
     break_glass=BreakGlassFacts(id="x", state="requested", requested_by="stefan", actor_on_project=False),
@@ -571,6 +572,10 @@ def test_the_second_delivery_is_refused() -> None:
     assert allowed(who("rosa"), "egress.deliver", facts) == "delivered_already"
     facts = replace(GOOD, egress=replace(GOOD.egress, released=False))
     assert allowed(who("rosa"), "egress.deliver", facts) == "not_released_yet"
+    own = facts_for("egress.deliver", who("rosa"))
+    for until, reason in ((NOW, "delivery_over"), (NOW - timedelta(days=1), "delivery_over"), (None, "missing_fact")):
+        facts = replace(own, egress=replace(own.egress, until=until))
+        assert allowed(who("rosa"), "egress.deliver", facts) == reason
 
 
 # ── break-glass ─────────────────────────────────────────────────────────────

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.errors import DeniedError
 from enclave.sandbox.kernel_rights import Rights, kernel_rights
 from enclave.sandbox.owner import Owner
@@ -17,7 +19,12 @@ from enclave.wire.messages import registry as m
 def _rights(stand: Any, person: str) -> Rights:
     owner = Owner(id="0" * 32, person=person, front=Path("front"), view="view")
     client = WireClient(stand.auditd.home.socket("registryd"))
-    return kernel_rights(client, owner=owner, project=None, path="look.ipynb", at=stand.clock.now())
+    audit = AuditClient(stand.auditd.home.socket("auditd"))
+    clock = LedgerClock(stand.clock, audit)  # as that of a launcher which has just begun
+    try:
+        return kernel_rights(client, owner=owner, project=None, path="look.ipynb", clock=clock)
+    finally:
+        audit.close()
 
 
 def _reason(stand: Any, person: str) -> str:
@@ -58,3 +65,18 @@ def test_an_assessment_that_takes_too_long_ends_the_right(stand: Any) -> None:
     stand.ask(m.BeginAssessment(token="t-edgar", id=stand.draft().id))
     stand.clock.pass_(days=31)
     assert _reason(stand, "edgar") == "engagement_over"
+
+
+@pytest.mark.row("S10.4")
+def test_a_right_that_ended_is_not_there_again_when_the_clock_is_set_back(stand: Any) -> None:
+    stand.make_project()
+    stand.make_candidate()
+    stand.ask(m.BeginAssessment(token="t-edgar", id=stand.draft().id))
+    stand.clock.pass_(days=31)
+    stand.auditd.client.record("audit.rebuild", actor="service:test")
+    for seconds in (1, 2, 3_600, 31 * 86_400):  # small steps, then large ones
+        stand.clock.pass_(seconds=-seconds)
+        assert _reason(stand, "edgar") == "engagement_over"
+    assert _reason(stand, "rosa") == "clock_step"  # whose right has no end
+    stand.clock.pass_(days=40)
+    assert _rights(stand, "rosa") == Rights("demo", "researcher")

@@ -98,7 +98,13 @@ def _projects(message: ProjectsOf, _call: Any) -> ProjectList:
 
 
 @pytest.fixture
-def reportd(auditd: Any, tmp_path: Path) -> Iterator[ReportStand]:
+def machine_clock() -> SetClock:
+    """Report service and ledger run by one clock, as on one machine."""
+    return SetClock()
+
+
+@pytest.fixture
+def reportd(auditd: Any, machine_clock: SetClock, tmp_path: Path) -> Iterator[ReportStand]:
     """Started; its runner waits for ``go``."""
     home = auditd.home
     new_symmetric(home.key_file("reports-box"))
@@ -113,7 +119,7 @@ def reportd(auditd: Any, tmp_path: Path) -> Iterator[ReportStand]:
     registry.start()
     launcher.start()
     settings = ReportSettings(notebooks_folder=str(notebooks), retry_s=0.1)
-    stand = ReportStand(auditd, SetClock(), Runner(), settings)
+    stand = ReportStand(auditd, machine_clock, Runner(), settings)
     stand.start()
     yield stand
     stand.stop()

@@ -221,6 +221,30 @@ def test_a_due_entry_runs_by_itself_once_per_interval(reportd: Any) -> None:
     assert len(validations(reportd)) == 1
 
 
+@pytest.mark.row("S10.4")
+def test_under_a_clock_set_back_nothing_is_queued_or_begun_and_no_interval_comes_twice(reportd: Any) -> None:
+    reportd.runner.go.set()
+    reportd.wait_for(lambda: reportd.daemon._parts.store.due_since("demo-validation", at=reportd.clock.at) is not None)
+    reportd.clock.at += DAY
+    reportd.wait_for(lambda: validations(reportd) == ["done"])
+    reportd.clock.at -= DAY
+    reportd.wait_for(lambda: reportd.ledger.events(kind="report.queue", outcome="refused") != [])
+    with pytest.raises(DeniedError) as refused:
+        reportd.ask(RUN)
+    assert refused.value.code == "clock_step"
+    told = [(e["actor"], e["reason"]) for e in reportd.ledger.events(kind="report.queue", outcome="refused")]
+    assert told == [("service:reports", "clock_step"), ("stella", "clock_step")]
+    assert validations(reportd) == ["done"]
+    reportd.stop()
+    reportd.start()  # it hears the time from the ledger
+    reportd.wait_for(lambda: len(reportd.ledger.events(kind="report.queue", outcome="refused")) == 3)
+    reportd.clock.at += DAY  # where the clock has been before
+    reportd.wait_for(lambda: not reportd.daemon._worker._step_told)
+    assert validations(reportd) == ["done"]
+    reportd.clock.at += DAY
+    reportd.wait_for(lambda: validations(reportd) == ["done", "done"])
+
+
 def test_a_wrong_schedule_ends_the_start_with_its_reason(reportd: Any) -> None:
     reportd.stop()
     (reportd.home.state("reports") / "schedule.toml").write_text("[entry.x]\nnotebok = 1\n")

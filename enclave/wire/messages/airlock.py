@@ -108,7 +108,10 @@ class EgressFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRequest:
-    """One egress request in full. ``held``: why the step that its state promises is refused now ('' = it is not)."""
+    """One egress request in full. ``held``: why the step that its state promises is refused now ('' = it is not).
+
+    ``until`` (RFC 3339): when the delivery of a released one ends.
+    """
 
     id: str
     project: str
@@ -125,6 +128,7 @@ class EgressRequest:
     cell: str = ""
     may: tuple[str, ...] = ()
     held: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
