@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import Application
 
+from enclave.audit.client import AuditClient
 from enclave.console import (
     agreements,
     desks,
@@ -56,6 +57,7 @@ def make_app(home: Home, *, hub: HubPlace, timeout_s: float = 90.0, log: Log) ->
         + [(r".*", Missing)],
         hub_auth=_hub_auth(hub),
         gateway=Gateway(home, timeout_s),
+        audit=AuditClient(home.socket("auditd")),
         templates=_templates(),
         prefix=PREFIX,
         log=log,

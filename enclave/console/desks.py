@@ -76,7 +76,9 @@ SHOWN_ROWS: Final = 200
 
 
 class Start(Page):
-    """What this person may do here."""
+    """What this person may do here: lists only, so that a link from anywhere may lead to it."""
+
+    FROM_ANYWHERE = True
 
     async def get(self) -> None:
         """The offers of their roles; how many requests wait for them, if the airlock answers."""

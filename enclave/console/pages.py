@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from jinja2 import Environment
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
 from tornado.web import Finish, HTTPError, RequestHandler, StaticFileHandler
 
+from enclave.audit.client import AuditClient
 from enclave.console.gateway import Gateway
 from enclave.core.errors import DeniedError, EnclaveError
 from enclave.identity.hub import actor_of
@@ -73,8 +77,12 @@ DONE: Final = {
 
 
 class Page(HubOAuthenticated, RequestHandler):
-    """A page for a signed-in person. It shows what the daemons answer and decides nothing."""
+    """A page for a signed-in person. It shows what the daemons answer and decides nothing.
 
+    To open one is an act of the person, which the daemons record: no other site opens it in their name.
+    """
+
+    FROM_ANYWHERE = False  # whether a link on another site may lead here
     actor: Actor
     token: str
     alarm_count: int | None = 0
@@ -99,8 +107,23 @@ class Page(HubOAuthenticated, RequestHandler):
             raise Finish
         self.actor = actor_of(user)
         self.token = self.auth.get_token(self) or ""
+        if not self.FROM_ANYWHERE and from_elsewhere(self.request.headers):
+            await self._refuse_foreign()
         if self.request.method == "GET" and self.has_role(*ALARMED):
             self.alarm_count = await self._count_alarms()
+
+    async def _refuse_foreign(self) -> None:
+        """Raises ``DeniedError`` once the refusal is in the ledger."""
+        ledger: AuditClient = self.settings["audit"]
+        told = {"page": type(self).__name__}
+        await asyncio.to_thread(
+            ledger.record, "console.open", actor=self.actor.name, outcome="refused", reason="cross_site", detail=told
+        )
+        raise DeniedError(
+            "page: wanted it opened within the enclave or by its typed address, got another site's link to it; "
+            "go to the console and open it there",
+            code="cross_site",
+        )
 
     async def _count_alarms(self) -> int | None:
         """How many break-glass alarms this person has not acknowledged; None when the vault does not say."""
@@ -171,6 +194,18 @@ class Page(HubOAuthenticated, RequestHandler):
             return
         journal: Log = self.settings["log"]
         journal.error("page failed", value.with_traceback(tb) if value else None, page=type(self).__name__)
+
+
+def from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another origin asks, by what the browser says (Fetch Metadata; else Origin or Referer).
+
+    A typed address and a bookmark come from nowhere, and so does what is no browser.
+    """
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    asker = headers.get("Origin") or headers.get("Referer")
+    return asker is not None and urlsplit(asker).netloc != headers.get("Host")
 
 
 class Callback(HubOAuthCallbackHandler):
