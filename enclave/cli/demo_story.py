@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from enclave.cli.demo_people import token_for
-from enclave.cli.determination import signature_over, trust_key
+from enclave.cli.determination import signature_over
+from enclave.cli.determination_trust import trust_key
 from enclave.cli.release import confirmation
 from enclave.core.canonical import canonical_bytes
 from enclave.core.errors import EnclaveError, NotFoundError, UnavailableError

@@ -17,6 +17,7 @@ import typer
 
 from enclave.cli.determination_key import key_app
 from enclave.cli.determination_report import reaffirm, replay, report
+from enclave.cli.determination_trust import distrust, trust
 from enclave.cli.output import (
     HomeOption,
     JsonOption,
@@ -34,7 +35,6 @@ from enclave.core.clock import parse_time
 from enclave.core.errors import (
     ConflictError,
     DeniedError,
-    EnclaveError,
     InvalidError,
     NotFoundError,
     UnavailableError,
@@ -51,6 +51,8 @@ app = typer.Typer(no_args_is_help=True, help="Draft, sign, verify and revoke exp
 app.command()(report)
 app.command()(replay)
 app.command()(reaffirm)
+app.command()(trust)
+app.command()(distrust)
 app.add_typer(key_app, name="key")
 
 CertificateFile = Annotated[Path, typer.Argument(metavar="C.json")]
@@ -178,76 +180,6 @@ def _ask_pin() -> Secret:
 
 
 @app.command()
-def trust(
-    public_key: Annotated[Path, typer.Argument(help="The person's public key, a .pub file.")],
-    principal: str = typer.Option(..., help="The person's id, as they sign in."),
-    name: str = typer.Option("", help="The person's name, for the list."),
-    role: str = typer.Option("expert", help="What the key signs as: expert, or data_steward (counter-signatures)."),
-    demo: bool = typer.Option(False, "--demo", help="Mark the key as a demonstration's."),
-    ticket: TicketOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Put a public key on the signed list of trusted experts and stewards. The operator's act; it is recorded."""
-    trust_key(
-        home_of(home),
-        public_key=_public_key(public_key),
-        principal=principal,
-        name=name,
-        demo=demo,
-        role=role,
-        ticket=ticket_of(ticket),
-    )
-    words().print(f"Trusted the key of {principal}.")
-
-
-def trust_key(
-    home: Home,
-    *,
-    public_key: bytes,
-    principal: str,
-    name: str,
-    demo: bool,
-    role: str = "expert",
-    ticket: str | None = None,
-) -> None:
-    """Records the act, then does it; raises ``ConflictError`` when the key is on the list already."""
-    from enclave.audit.client import AuditClient
-    from enclave.registry.trust import trust_expert
-
-    key_hash = hashlib.sha256(public_key).hexdigest()
-    detail = {"expert": principal, "key_hash": key_hash, "demo": demo, "signs_as": role}
-    ledger = AuditClient(home.socket("auditd"))
-    told: dict[str, Any] = {"actor": "operator", "role": "operator", "ticket": ticket, "detail": detail}
-    ledger.record("admin.trust_expert", outcome="intent", **told)
-    key: dict[str, Any] = {"principal": principal, "public_key": public_key, "name": name, "demo": demo, "role": role}
-    try:
-        trust_expert(home, **key, at=SystemClock().now())
-    except EnclaveError as error:
-        ledger.record("admin.trust_expert", outcome="refused", reason=error.code, **told)
-        raise
-    except OSError:
-        ledger.record("admin.trust_expert", outcome="failed", reason="disk_refused", **told)
-        raise UnavailableError(
-            "trusted experts: wanted to write the list, the disk refused; make room, then try again",
-            code="disk_refused",
-        ) from None
-    else:
-        ledger.record("admin.trust_expert", **told)
-    finally:
-        ledger.close()
-
-
-def _public_key(path: Path) -> bytes:
-    """Of a key file, or of a security key as `enclave security-key export` writes it."""
-    from enclave.cli.security_key import PUBLIC_FORM
-    from enclave.determination.certificate import decode
-    from enclave.keys.verify import read_public
-
-    form, _, value = _read(path).decode("ascii", "replace").strip().partition(" ")
-    return decode(value) if form == PUBLIC_FORM else read_public(path)
-
-
-@app.command()
 def verify(
     file: CertificateFile,
     dataset: str = typer.Option("", help="NAME@V: the sealed version it must be about."),
@@ -362,7 +294,6 @@ def revoke(
 
 
 def _show(text: bytes) -> None:
-    import hashlib
 
     words().print(json.dumps(json.loads(text), indent=2, ensure_ascii=False), markup=False)
     words().print(f"SHA-256 of the canonical text: {hashlib.sha256(text).hexdigest()}")

@@ -23,7 +23,8 @@ class TrustedExpert:
     """One key and whose it is ('' = whoever the certificate names). ``demo`` marks a key that everybody could have.
 
     ``role`` is what it may sign as: expert, or data_steward for the counter-signature. A key of 32 bytes is Ed25519,
-    a longer one the COSE key of a security key.
+    a longer one the COSE key of a security key. ``removed`` (RFC 3339): when it was taken off the list. It stays there
+    so, and no signature of it counts, at whatever time one asks: a stolen key can say that it signed earlier.
     """
 
     principal: str
@@ -33,6 +34,7 @@ class TrustedExpert:
     not_after: str = ""
     demo: bool = False
     role: str = "expert"
+    removed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +96,13 @@ def _expert_to_json(expert: TrustedExpert) -> Json:
         "not_after": expert.not_after,
         "demo": expert.demo,
         "role": expert.role,
+        "removed": expert.removed,
     }
 
 
 def _expert_from_json(value: Json) -> TrustedExpert:
-    for text in (value["not_before"], value["not_after"]):
+    removed = value.get("removed", "")  # lists from before a key could be taken off have none
+    for text in (value["not_before"], value["not_after"], removed):
         if text:
             parse_time(text)
     return TrustedExpert(
@@ -109,6 +113,7 @@ def _expert_from_json(value: Json) -> TrustedExpert:
         not_after=value["not_after"],
         demo=value["demo"] is True,
         role=_role(value.get("role", "expert")),  # lists from before there were counter-signatures have experts only
+        removed=removed,
     )
 
 

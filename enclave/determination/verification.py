@@ -134,9 +134,13 @@ def signature_holds(signature: Signature, message: bytes) -> bool:
 
 
 def trusts(trusted: Iterable[TrustedExpert], principal: str, *, role: str, public_key: bytes, at: datetime) -> bool:
-    """Whether the list has this key for this person in this role (expert | data_steward) at ``at``."""
+    """Whether the list has this key for this person in this role (expert | data_steward) at ``at``.
+
+    A key that was removed is there for no time, also not for one before.
+    """
     return any(
         one.public_key == public_key
+        and not one.removed
         and one.role == role
         and one.principal in ("", principal)
         and (not one.not_before or parse_time(one.not_before) <= at)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enclave.core.errors import InvalidError
+from enclave.core.errors import EnclaveError, InvalidError, UnavailableError
 from enclave.core.ids import VersionName
 from enclave.policy.model import Actor, Facts, Resource, SampleFacts
-from enclave.registry.acts import Act, Acts
+from enclave.registry.acts import Act, Acts, Question
 from enclave.registry.store import RegistryStore, Row
 from enclave.wire.messages.registry import Version
 from enclave.wire.messages.schema import Json
@@ -30,38 +31,62 @@ class Samples:
         """Takes over where the review stands; what was found unclean once stays so."""
         check_counts(waiting, unclean)
 
-        def change() -> Version:
+        def change(taken_back: list[Act]) -> Version:
             self.acts.store.change(
                 "update samples set waiting = ?, unclean = max(unclean, ?) where dataset = ? and version = ?",
                 *(waiting, unclean, name.dataset, name.version),
             )
             if unclean:
-                self._withdraw(name)
+                self._withdraw(_INTAKE, name, taken_back)
             return self.determinations.version(name)
 
         detail: dict[str, Json] = {"waiting": waiting, "unclean": unclean}
-        return self.acts.perform(_act("version.sample", _INTAKE, name, detail), lambda: self._question(name), change)
+        return self._perform(_act("version.sample", _INTAKE, name, detail), lambda: self._question(name), change)
 
     def decide(self, actor: Actor, name: VersionName, *, clean: bool, reason: str) -> Version:
         """The verdict over the whole sample; a no ends the version's way to any project."""
         if not 0 < len(reason.strip()) <= 2000:
             raise InvalidError("reason: wanted 1 to 2000 characters, got none or more")
 
-        def change() -> Version:
+        def change(taken_back: list[Act]) -> Version:
             self.acts.store.change(
                 "update samples set verdict = ?, decided_by = ?, decided = ?, reason = ? "
                 "where dataset = ? and version = ?",
                 *("yes" if clean else "no", actor.name, self.acts.now_text(), reason, name.dataset, name.version),
             )
             if not clean:
-                self._withdraw(name)
+                self._withdraw(actor, name, taken_back)
             return self.determinations.version(name)
 
         act = _act("version.review", actor, name, {"clean": clean})
-        return self.acts.perform(act, lambda: self._question(name, clean=clean), change)
+        return self._perform(act, lambda: self._question(name, clean=clean), change)
 
-    def _withdraw(self, name: VersionName) -> None:
+    def _perform(self, act: Act, question: Question, change: Callable[[list[Act]], Version]) -> Version:
+        """As ``Acts.perform``; of each release that it takes back the ledger has beginning and end, as of any other."""
+        taken_back: list[Act] = []
+        try:
+            found = self.acts.perform(act, question, lambda: change(taken_back))
+        except EnclaveError as error:
+            for one in taken_back:
+                self.acts.record(one, "failed", reason=error.code)
+            raise
+        try:
+            for one in taken_back:
+                self.acts.record(one, "ok")
+        except UnavailableError:
+            self.acts.log.warning("outcome not recorded", kind="release.withdraw")  # the intent is; it is done
+        return found
+
+    def _withdraw(self, actor: Actor, name: VersionName, taken_back: list[Act]) -> None:
         """A no after a release takes it back: no lease has ground any more, and brokerd ends them at its next look."""
+        standing = self.acts.store.rows(
+            "select id, project from releases where dataset = ? and version = ? and state = 'approved' order by id",
+            *(name.dataset, name.version),
+        )
+        for row in standing:
+            act = replace(_act("release.withdraw", actor, name, {"release": row["id"]}), project=row["project"])
+            self.acts.record(act, "intent")
+            taken_back.append(act)
         self.acts.store.change(
             "update releases set state = 'withdrawn' where dataset = ? and version = ? and state = 'approved'",
             *(name.dataset, name.version),

@@ -34,10 +34,10 @@ class Signatures:
     allow_demo_keys: bool = False
 
     def trusted(self) -> tuple[TrustedExpert, ...]:
-        """The keys that count here; one marked ``demo`` counts in a demonstration only."""
+        """The keys that count here: none that was taken off; one marked ``demo`` in a demonstration only."""
         trust = read_trust(self.home)
         self._notice(trust)
-        return tuple(one for one in trust.experts if self.allow_demo_keys or not one.demo)
+        return tuple(one for one in trust.experts if not one.removed and (self.allow_demo_keys or not one.demo))
 
     def by_expert(self, row: Row, value: bytes) -> Signature | None:
         """The signature with the trusted key of the named expert that made it over this text; None when none did."""
@@ -105,8 +105,13 @@ class Signatures:
         known = self.acts.store.row("select value from meta where key = 'trusted_experts'")
         if known is not None and known["value"] == digest:
             return
-        demo = sum(one.demo for one in trust.experts)
-        detail: dict[str, Json] = {"digest": digest, "experts": len(trust.experts), "demo": demo}
+        counting = [one for one in trust.experts if not one.removed]
+        detail: dict[str, Json] = {
+            "digest": digest,
+            "experts": len(counting),
+            "demo": sum(one.demo for one in counting),
+        }
+        detail |= {"removed": len(trust.experts) - len(counting)}
         self.acts.record(Act(kind="determination.trust", actor=SELF, detail=detail), "ok")
         self.acts.store.change("insert or replace into meta values ('trusted_experts', ?)", digest)
 

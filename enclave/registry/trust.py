@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import format_time
-from enclave.core.errors import ConflictError, InvalidError
+from enclave.core.errors import ConflictError, InvalidError, NotFoundError
 from enclave.core.ids import check_principal
 from enclave.determination.trust import SIGNING_ROLES, TrustedExpert, TrustList, pack_trust, unpack_trust
 from enclave.keys.sign import open_signer
@@ -54,14 +55,14 @@ def trust_expert(
 ) -> TrustList:
     """Adds one key and signs the list anew; needs the registry's signing key (made by ``enclave init``).
 
-    Raises ``ConflictError`` when the key is on the list already, ``InvalidError`` for a role that signs nothing.
+    Raises ``ConflictError`` when the key is or was on the list, ``InvalidError`` for a role that signs nothing.
     """
     check_principal(principal)
     if role not in SIGNING_ROLES:
         raise InvalidError(f"trusted experts: wanted one of {', '.join(SIGNING_ROLES)} as role, got another")
     known = read_trust(home)
     if any(expert.public_key == public_key for expert in known.experts):
-        raise ConflictError("trusted experts: wanted a new key, got one that is on the list already")
+        raise ConflictError("trusted experts: wanted a new key, got one that is on the list or was taken off it")
     expert = TrustedExpert(
         principal=principal,
         public_key=public_key,
@@ -71,7 +72,28 @@ def trust_expert(
         demo=demo,
         role=role,
     )
-    trust = replace(known, issued=format_time(at), experts=(*known.experts, expert))
+    return _issue(home, replace(known, issued=format_time(at), experts=(*known.experts, expert)))
+
+
+def distrust_expert(home: Home, *, key_hash: str, at: datetime) -> TrustList:
+    """Takes the key of this SHA-256 (hex) off and signs the list anew; it never comes back.
+
+    Raises ``NotFoundError`` when the list has no such key, ``ConflictError`` when it was taken off before.
+    """
+    known = read_trust(home)
+    found = next((one for one in known.experts if hashlib.sha256(one.public_key).hexdigest() == key_hash), None)
+    if found is None:
+        raise NotFoundError("trusted experts: wanted a key of the list, got another one")
+    if found.removed:
+        raise ConflictError("trusted experts: wanted a key that counts, got one that was taken off before")
+    told = format_time(at)
+    # Its end is set too, for verifiers of an earlier release, which know of no removal.
+    gone = replace(found, removed=told, not_after=min(found.not_after or told, told))
+    experts = tuple(gone if one is found else one for one in known.experts)
+    return _issue(home, replace(known, issued=told, experts=experts))
+
+
+def _issue(home: Home, trust: TrustList) -> TrustList:
     signer = open_signer(f"file:{home.key_file(SIGNING_KEY)}")
     _write(trust_file(home), pack_trust(trust, sign=signer.sign, public_key=signer.public_key))
     return trust

@@ -14,6 +14,7 @@ from optional import need
 
 from enclave.cli.main import main
 from enclave.keys.files import new_ed25519
+from enclave.keys.verify import read_public
 
 ROOT = "ab" * 32
 D_TOML = """
@@ -191,9 +192,8 @@ def test_what_is_not_signed_is_not_countersigned(run: Run, folder: Path, capsys:
 
 @pytest.mark.row("S10.7")
 def test_to_trust_a_key_is_recorded_with_its_ticket_and_so_is_that_it_was_refused(auditd: Any, folder: Path) -> None:
-    from enclave.cli.determination import trust_key
+    from enclave.cli.determination_trust import trust_key
     from enclave.core.errors import ConflictError
-    from enclave.keys.verify import read_public
 
     new_ed25519(auditd.home.key_file("registry-sign"))
     told: dict[str, Any] = {
@@ -218,9 +218,8 @@ def test_to_trust_a_key_is_recorded_with_its_ticket_and_so_is_that_it_was_refuse
 def test_to_trust_a_key_that_the_disk_refuses_is_recorded_as_failed(
     auditd: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from enclave.cli.determination import trust_key
+    from enclave.cli.determination_trust import trust_key
     from enclave.core.errors import UnavailableError
-    from enclave.keys.verify import read_public
     from enclave.registry import trust
 
     def full(*_: Any) -> None:
@@ -237,12 +236,37 @@ def test_to_trust_a_key_that_the_disk_refuses_is_recorded_as_failed(
     assert not trust.trust_file(auditd.home).exists()
 
 
+def test_a_key_that_was_taken_off_the_list_signed_nothing_at_whatever_time_one_asks(
+    run: Run, folder: Path, auditd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from enclave.registry.trust import trust_expert, trust_file
+    from enclave.runtime.clock import SystemClock
+
+    new_ed25519(auditd.home.key_file("registry-sign"))
+    key = read_public(folder / "edgar.pub")
+    long_ago = SystemClock().now().replace(year=2025)
+    trust_expert(auditd.home, principal="edgar", public_key=key, at=long_ago)
+    listed = ("--trust", trust_file(auditd.home))
+    times = ("2026-01-02T00:00:00Z", "2026-01-30T00:00:00Z")
+    assert [verify(run, folder, "--root", ROOT, "--at", at, *listed)[0] for at in times] == [0, 0]
+    monkeypatch.setenv("ENCLAVE_HOME", str(auditd.home.root))
+    gone = ("determination", "distrust", folder / "edgar.pub", "--reason", "Stolen.", "--ticket", "CHG-3")
+    assert run(*gone) == 0
+    assert run(*gone) == 13
+    assert run("determination", "distrust", "ab" * 32, "--reason", "Stolen.") == 11
+    assert run("determination", "distrust", folder / "nowhere.pub", "--reason", "Stolen.") == 11
+    for at in times:
+        code, found = verify(run, folder, "--root", ROOT, "--at", at, *listed)
+        assert (code, found["reason"]) == (15, "untrusted_expert")
+    told = [e["outcome"] for e in auditd.events(kind="admin.distrust_expert")]
+    assert told == ["intent", "ok", "intent", "refused", "intent", "refused"]
+
+
 @pytest.mark.parametrize(("demo", "code"), [(True, 0), (False, 15)])
 def test_a_demonstrations_key_counts_only_in_a_demonstrations_home(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, demo: bool, code: int
 ) -> None:
     from enclave.cli.init import make_home
-    from enclave.keys.verify import read_public
     from enclave.registry.trust import trust_expert
     from enclave.runtime.clock import SystemClock
 

@@ -208,6 +208,29 @@ def test_a_no_to_the_sample_after_the_release_ends_its_leases(stand: Any, how: s
     assert opens(stand) == "version_not_usable"
     (release,) = stand.ask(m.ListReleases(token="t-ada")).releases
     assert release.state == "withdrawn"
+    events = stand.auditd.events(kind="release.withdraw")
+    actor = "hana" if how == "verdict" else "service:intake"
+    assert [(e["outcome"], e["actor"], e["project"]) for e in events] == [
+        ("intent", actor, "demo"),
+        ("ok", actor, "demo"),
+    ]
+    assert {(e["dataset"], e["version"], e["detail"]["release"]) for e in events} == {("demo-ct", 1, release.id)}
+    order = [e["kind"] for e in stand.auditd.events() if e["kind"].startswith(("version.", "release.withdraw"))]
+    cause = "version.review" if how == "verdict" else "version.sample"
+    assert order[-4:] == [cause, "release.withdraw", cause, "release.withdraw"]
+
+
+@pytest.mark.row("S13.6")
+def test_a_no_before_any_release_takes_none_back_and_without_a_ledger_none_is(stand: Any) -> None:
+    released(stand, sample=3)
+    stand.auditd.stop()
+    with pytest.raises(UnavailableError):
+        stand.ask(m.NoteSample(dataset="demo-ct", version=1, waiting=0, unclean=1))
+    stand.auditd.start()
+    assert opens(stand) == "ok"
+    stand.make_candidate(version=2, sample=3)
+    stand.ask(m.NoteSample(dataset="demo-ct", version=2, waiting=0, unclean=1))
+    assert stand.auditd.events(kind="release.withdraw") == []
 
 
 @pytest.mark.row("S16.1")
