@@ -71,6 +71,7 @@ FIRST_RETENTION_S, RETENTION_S = 900.0, 86_400.0  # reading all segments costs s
 SILENCE_S = (
     86_400.0  # how often it is told again that checkpoints cannot be signed: an alert closed is not a key mended
 )
+FULL_S = 86_400.0  # the same of a disk that stays full
 FIRST_FEED_S = 5.0  # a ledger that has just begun takes events first; the query store's process costs a second to start
 
 
@@ -99,8 +100,9 @@ class AuditDaemon:
         )
         self._quotas = Quotas(limits)
         self._quota_guard = threading.Lock()
-        self._short_of_space = self._clock_behind = False
+        self._clock_behind = False
         self._silence_told: float | None = None  # when (monotonic) an event last said that checkpoints are not signed
+        self._full_told: float | None = None  # the same of a full disk
 
     def start(self) -> None:
         """Opens the store, repairs its tail, listens.
@@ -385,13 +387,15 @@ class AuditDaemon:
             self._silence_told = now  # only once it stands: the next turn tries again
 
     def _look_after_space(self) -> None:
-        """Says once that the disk is full, and once that it is not any more."""
-        short = self.ledger.short_of_space
-        if short and not self._short_of_space:
+        """Says when the disk is full, again each day that it stays so, and once that it is not any more."""
+        told, now = self._full_told, time.monotonic()
+        if not self.ledger.short_of_space:
+            if told is not None:
+                self._own("audit.space")
+                self._full_told = None
+        elif told is None or now - told >= FULL_S:
             self._own("audit.space", outcome="failed", reason="disk_full")
-        elif self._short_of_space and not short:
-            self._own("audit.space")
-        self._short_of_space = short
+            self._full_told = now  # only once it stands: the next turn tries again
         self.ledger.refill()
 
     def _keep_level(self) -> None:

@@ -16,6 +16,7 @@ from enclave.audit.ledger import Ledger
 from enclave.audit.quota import WINDOW_S, Limits, Quotas
 from enclave.audit.verify import verify_log
 from enclave.audit.vocabulary import class_of, known_kinds, parse_kinds
+from enclave.core.clock import parse_time
 from enclave.core.errors import InvalidError, UnavailableError
 
 LIMITS = Limits(events_per_s=10.0, burst=20, bytes_per_day=10_000)
@@ -231,6 +232,36 @@ def test_ordinary_events_wait_until_the_reserve_is_whole_again(auditd, monkeypat
     while ledger.short_of_space and time.monotonic() < end:
         time.sleep(0.05)
     begin(auditd.client, "rosa")
+
+
+def test_a_disk_that_stays_full_is_told_again_each_day_and_its_end_once(auditd, monkeypatch):
+    monkeypatch.setattr("enclave.audit.daemon.FULL_S", 1.0)
+    ledger: Ledger = auditd.daemon.ledger
+
+    def told(outcome):
+        return auditd.events(kind="audit.space", outcome=outcome)
+
+    def until(condition):
+        end = time.monotonic() + 30
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert condition()
+
+    with monkeypatch.context() as broken:
+        broken.setattr("enclave.audit.reserve.os.posix_fallocate", _no_space)
+        ledger._reserve.give()
+        ledger.due.set()
+        until(lambda: ledger.due.set() or len(told("failed")) >= 2)
+    assert told("ok") == []
+    until(lambda: ledger.due.set() or told("ok") != [])
+    first, second, *_ = [parse_time(event["time"]) for event in told("failed")]
+    assert (second - first).total_seconds() >= 0.9
+    count = len(told("failed"))
+    with monkeypatch.context() as broken:  # full again within the day
+        broken.setattr("enclave.audit.reserve.os.posix_fallocate", _no_space)
+        ledger._reserve.give()
+        until(lambda: ledger.due.set() or len(told("failed")) > count)
+    until(lambda: ledger.due.set() or len(told("ok")) == 2)
 
 
 def _no_space(*_args):

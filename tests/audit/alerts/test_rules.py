@@ -105,6 +105,43 @@ def test_each_stop_of_signing_is_told_a_second_one_of_the_same_day_too() -> None
     assert sorted(row[1:4] for row in engine.execute(sql).fetchall()) == [("0", 1.0, 0), ("2", 1.0, 2), ("4", 1.0, 4)]
 
 
+def told_of_full_disks(*minutes: float, since: float = 0.0) -> list[str]:
+    """The keys of the alerts about a disk that was found full so many minutes after six in the morning."""
+    engine = duckdb.connect(":memory:")
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(TABLES + VIEWS)
+    morning = datetime(2026, 3, 2, 6, tzinfo=UTC)
+    for seq, after in enumerate(minutes):
+        for number, outcome in ((2 * seq, "failed"), (2 * seq + 1, "ok")):
+            engine.execute(
+                "INSERT INTO records BY NAME SELECT $1 AS seq, 'service:auditd' AS actor, 'audit.space' AS kind, "
+                "$2 AS outcome, '{}' AS detail, 1 AS writer_uid, to_hex($1) AS id, $3::TIMESTAMPTZ AS time, "
+                "$3::TIMESTAMPTZ AS received",
+                [number, outcome, morning + timedelta(minutes=after)],
+            )
+    at = morning + timedelta(minutes=since)
+    sql = rule_sql(known_rules()["ledger_space"], since=at, at=at + timedelta(hours=26))
+    rows = engine.execute(sql).fetchall()
+    assert all(row[1] == str(row[3]) and row[2] >= known_rules()["ledger_space"].threshold for row in rows)
+    return sorted((str(row[1]) for row in rows), key=int)
+
+
+def test_a_disk_that_is_full_again_within_the_day_is_told_again() -> None:
+    assert told_of_full_disks(0, 25, 120, 600) == ["0", "2", "4", "6"]
+    assert told_of_full_disks(0, 24 * 60) == ["0", "2"]  # as it is told of one that stays full
+
+
+def test_a_disk_at_its_edge_is_told_once_and_then_once_an_hour() -> None:
+    edge = [float(minute) for minute in range(1, 150)]
+    assert told_of_full_disks(*edge) == ["0", "118", "238"]
+
+
+@pytest.mark.parametrize("since", [0.0, 0.5, 61.5, 130.0])
+def test_a_later_look_tells_of_no_full_disk_under_another_key(since: float) -> None:
+    edge = [float(minute) for minute in range(1, 150)]
+    assert set(told_of_full_disks(*edge, since=since)) <= set(told_of_full_disks(*edge))
+
+
 def test_a_question_that_is_not_on_the_list_is_none() -> None:
     at = "2026-11-22T12:00:00Z"
     for question in ("SELECT 1", "", "bulk_read; DROP TABLE records", "../bulk_read"):
