@@ -76,6 +76,9 @@ DONE: Final = {
 }
 
 
+CROSS_SITE: Final = "cross_site"
+
+
 class Page(HubOAuthenticated, RequestHandler):
     """A page for a signed-in person. It shows what the daemons answer and decides nothing.
 
@@ -117,12 +120,12 @@ class Page(HubOAuthenticated, RequestHandler):
         ledger: AuditClient = self.settings["audit"]
         told = {"page": type(self).__name__}
         await asyncio.to_thread(
-            ledger.record, "console.open", actor=self.actor.name, outcome="refused", reason="cross_site", detail=told
+            ledger.record, "console.open", actor=self.actor.name, outcome="refused", reason=CROSS_SITE, detail=told
         )
         raise DeniedError(
-            "page: wanted it opened within the enclave or by its typed address, got another site's link to it; "
-            "go to the console and open it there",
-            code="cross_site",
+            "page: wanted it opened within the enclave or by its typed address, got a way here from another site or "
+            "from signing in; nothing was opened yet, open it from here if you meant to",
+            code=CROSS_SITE,
         )
 
     async def _count_alarms(self) -> int | None:
@@ -185,7 +188,9 @@ class Page(HubOAuthenticated, RequestHandler):
             self.set_status(STATUS.get(error.family, HTTPStatus.INTERNAL_SERVER_ERROR))
         back = self.request.headers.get("Referer", "")
         same = back.startswith(f"{self.request.protocol}://{self.request.host}{self.settings['prefix']}")
-        self.show("error.html", title=title, message=message, back=back if same else self.url())
+        # By this link the person goes on, and no other site in their name: it is one of the console's own.
+        onward = self.request.uri if getattr(error, "code", "") == CROSS_SITE and self.request.method == "GET" else ""
+        self.show("error.html", title=title, message=message, back=back if same else self.url(), onward=onward)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Class and place only: a text may hold data."""

@@ -85,6 +85,15 @@ def test_pages_of_the_console_and_typed_addresses_open(console: Any, site: str) 
     assert console.airlock.auditd.events(kind="console.open") == []
 
 
+def test_the_refusal_leads_on_by_a_link_of_the_console_itself(console: Any) -> None:
+    """Who opened a bookmark and had to sign in first comes from the provider's page."""
+    path = f"egress/{console.airlock.submit({'note.txt': b'mean 4.5'}).id}"
+    browser = console.browser("olga")
+    _, _, body = browser.open(path, Sec_Fetch_Site="cross-site", **OPENED)
+    assert f'href="/services/console/{path}">Open this page</a>' in body
+    assert browser.open(path, Sec_Fetch_Site="same-origin", **OPENED)[0] == 200
+
+
 def test_who_is_signed_in_on_the_way_from_another_site_gets_no_further_than_the_start(console: Any) -> None:
     browser = console.browser()
     status, headers, _ = browser.open(f"egress/{ID}", Sec_Fetch_Site="cross-site", **OPENED)
