@@ -1,11 +1,10 @@
-"""Arrays of numbers that stay as bytes: whether they have the size that their header promises, and are no text. Pure.
+"""Arrays of numbers that stay as bytes: whether they have the size that their header promises.
 
 Sources: PS3.3 C.7.6.3.1.5 and C.11.1.1 (descriptors of lookup tables), C.10.9 (waveforms).
 """
 
 from __future__ import annotations
 
-import re
 import struct
 
 from enclave.deid.tree import NUMBER_FORMS, Node, number_at, numbers
@@ -16,14 +15,6 @@ _SEGMENTED = frozenset({0x00281221, 0x00281222, 0x00281223})  # how long they ar
 _WAVEFORM, _CHANNELS, _SAMPLES, _SAMPLE_BITS = 0x54001010, 0x003A0005, 0x003A0010, 0x54001004
 _ALL_ENTRIES = 1 << 16  # which the 16 bits of a descriptor spell as zero
 KEPT_ARRAYS = frozenset({*_DESCRIPTORS, *_SEGMENTED, _WAVEFORM})  # an image or a curve cannot be shown without
-
-# Printable characters in a row, with a word or a number among them. Of four million random numbers of any kind none has
-# 24, and two of the least favourable (double precision, around a hundred) have 16: tests/deid/test_text_in_numbers.py.
-NUMBERS_RUN, ARRAY_RUN = 16, 24
-_WORD = re.compile(rb"[A-Za-z]{5}|\d{6}")
-_STEP = 4
-_LAGS = (1, 2)  # bytes of an entry
-_MONOTONE = 0.9
 
 
 def fits(tag: int, node: Node) -> bool:
@@ -55,25 +46,3 @@ def _table_sizes(tag: int, node: Node) -> tuple[int, ...]:
         return ()
     entries = int(found[0]) & 0xFFFF or _ALL_ENTRIES
     return entries, 2 * entries
-
-
-def holds_text(data: bytes, *, run: int) -> bool:
-    """Whether ``run`` printable characters with a word among them stand in ``data``; a ramp of a lookup table has none.
-
-    What is shorter cannot be told from numbers.
-    """
-    for found in re.finditer(rb"[ -~]{%d,}" % run, data):
-        seen: set[bytes] = set()
-        for at in range(found.start(), found.end() - run + 1, _STEP):
-            window = data[at : at + run]
-            if window not in seen and _WORD.search(window) and not any(_is_ramp(window, lag) for lag in _LAGS):
-                return True
-            seen.add(window)
-    return False
-
-
-def _is_ramp(window: bytes, lag: int) -> bool:
-    """Whether entries of ``lag`` bytes rise all the way, or fall, or stay."""
-    pairs = list(zip(window, window[lag:], strict=False))
-    least = _MONOTONE * len(pairs)
-    return sum(one <= other for one, other in pairs) >= least or sum(one >= other for one, other in pairs) >= least

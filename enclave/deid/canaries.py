@@ -15,11 +15,11 @@ from typing import Any
 import ahocorasick
 
 from enclave.deid.harvest import Harvest
-from enclave.deid.instance import Tools
 from enclave.deid.keyring import Keyring
 from enclave.deid.reading import read_instance
 from enclave.deid.source import open_source
 from enclave.deid.synthetic.cohort import generate_cohort
+from enclave.deid.tools import Tools
 from enclave.deid.tree import texts
 from enclave.deid.worker import Plan, Worker, harvest_file
 

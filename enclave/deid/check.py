@@ -25,7 +25,6 @@ from enclave.deid.decoding import walk as walk_tree
 from enclave.deid.elements import texts_of, walk
 from enclave.deid.harvest import Cohort, Harvest, patient_key
 from enclave.deid.inputs import list_inputs, table_entries
-from enclave.deid.instance import make_tools
 from enclave.deid.keyring import Keyring
 from enclave.deid.pixel_data import PIXEL_TAGS, check_pixels, pixel_sha256, trim
 from enclave.deid.places import Places
@@ -40,6 +39,7 @@ from enclave.deid.source import open_source
 from enclave.deid.sweep import Sweeper
 from enclave.deid.table import table_rows, vocabulary
 from enclave.deid.table_files import RawTable, read_table
+from enclave.deid.tools import make_tools
 from enclave.deid.tree import Node, text_at, texts
 from enclave.deid.uids import STANDARD_ROOT
 from enclave.deid.validity import Mandatory, mandatory_values

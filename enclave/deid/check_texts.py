@@ -9,11 +9,11 @@ from pyarrow import parquet
 
 from enclave.deid.decoding import walk
 from enclave.deid.documents import DOCUMENT
-from enclave.deid.instance import REVIEW
 from enclave.deid.long_text import LONG_VRS
 from enclave.deid.plain_pdf import read_pdf
 from enclave.deid.reading import read_instance
 from enclave.deid.source import open_source
+from enclave.deid.trace import REVIEW
 from enclave.deid.tree import texts
 
 TEXTS = 20  # objects of a sample

@@ -5,44 +5,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from enclave.deid import dates
 from enclave.deid.actions import BINARY_VRS, NUMBER_VRS, TEXT_VRS, Action, dummy
-from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, NUMBERS_RUN, fits, holds_text
-from enclave.deid.codes import CODE_TAGS, clean_code, known_meanings
+from enclave.deid.arrays import KEPT_ARRAYS, fits
+from enclave.deid.codes import CODE_TAGS, clean_code
 from enclave.deid.decoding import items_of
+from enclave.deid.element_search import OURS, ElementSearch
 from enclave.deid.encoding import Form, encode_items
-from enclave.deid.harvest import Cohort
 from enclave.deid.identity import DESCRIPTIVE, TECHNICAL
-from enclave.deid.keyring import Keyring
-from enclave.deid.long_text import DETECTORS, LONG_VRS, LongText, settle
+from enclave.deid.long_text import LONG_VRS, LongText
 from enclave.deid.multiplicity import NUMBER_SIZES, has_too_many
 from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
-from enclave.deid.places import Place, Places
+from enclave.deid.places import Place
 from enclave.deid.private import is_kept
-from enclave.deid.profile import Profile
 from enclave.deid.reasons import Quarantined
-from enclave.deid.recipe import Recipe
 from enclave.deid.recurring import KNOWN_BY_BYTES, Key, Recurring
 from enclave.deid.sweep import Sweeper
-from enclave.deid.table import (
-    PrivateElement,
-    coded_terms,
-    stems,
-    table_rows,
-    technical_words,
-    vocabulary,
-)
+from enclave.deid.table import coded_terms, stems, technical_words
 from enclave.deid.terms import SHORT_TERM, Terms
-from enclave.deid.tree import BROKEN, Field, Node, numbers, texts
-from enclave.deid.uids import STANDARD_ROOT, may_be_uid
+from enclave.deid.tools import Tools
+from enclave.deid.trace import REVIEW, Trace
+from enclave.deid.tree import BROKEN, Field, Node, texts
 from enclave.deid.values import as_utf_8, empty, joined
 from enclave.deid.words import Either, Words
-from enclave.detectors.pixel_text.network import check_models, model_folder
 
 _CS = re.compile(r"[A-Z0-9 _]{0,16}")
 _SEX = frozenset({"M", "F", "O"})
@@ -54,7 +42,6 @@ _ZONE = re.compile(r"[+-]\d{4}")
 _FORMS = {"CS": _CS, "DS": _DECIMAL, "IS": _INTEGER}
 _PRIVATE_NEVER = frozenset({BROKEN, "SQ", "PN", "AE", "UR"})
 _UTF_8 = ("utf-8",)
-_OURS = Node(_UTF_8)
 _MAX_REMEMBERED = 20_000
 _MAX_RECURRING_BYTES = 1 << 20
 _OWN_WORDS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})  # set anew from what really ran
@@ -64,63 +51,9 @@ _BY_NEIGHBOURS = CODE_TAGS | KEPT_ARRAYS  # what becomes of them depends on othe
 _DATE_VRS = frozenset({"DA", "DT", "TM", "AS"})
 NESTED_PIXELS = "pixel data inside a sequence"
 TOO_MANY_VALUES = "more numbers than the attribute has"
-TEXT_IN_NUMBERS = "text among numbers"
-REVIEW = "review"  # a redaction's reason: running text by detectors, a human must look at it
 _CHARACTERISTICS = frozenset({0x00102160, 0x00102162})  # ethnic groups: kept as far as they are one
 _IMAGE_GROUPS = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})  # makers have short codes of their own there
 _INITIALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every instance of a job is cleaned with."""
-
-    profile: Profile
-    places: Places
-    keyring: Keyring
-    cohort: Cohort
-    vocabulary: frozenset[str]
-    private: frozenset[PrivateElement]
-    max_shift_days: int
-    times: str = "exact"
-    detectors: bool = False
-
-
-def make_tools(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
-    """The tools of a job; raises as ``settle``."""
-    return tools_of(settle(recipe), keyring=keyring, cohort=cohort)
-
-
-def tools_of(recipe: Recipe, *, keyring: Keyring, cohort: Cohort) -> Tools:
-    """As ``make_tools``, of a recipe that is settled."""
-    profile = Profile(table_rows(), options=recipe.options, minimum=recipe.needed())
-    known_meanings()
-    if "clean_pixel_data" in profile.options:
-        check_models(model_folder())
-    return Tools(
-        profile=profile,
-        places=Places(profile),
-        keyring=keyring,
-        cohort=cohort,
-        vocabulary=vocabulary(),
-        private=recipe.kept_private(),
-        max_shift_days=recipe.dates.max_shift_days,
-        times=recipe.dates.times,
-        detectors=recipe.long_text == DETECTORS,
-    )
-
-
-@dataclass(slots=True)
-class Trace:
-    """What was done with one instance: the letter of each action, and each redaction as tag and reason."""
-
-    letters: list[str] = dataclasses.field(default_factory=list)
-    redactions: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-
-    @property
-    def actions(self) -> Counter[str]:
-        """How often each action was done."""
-        return Counter("".join(self.letters))
 
 
 _Cleaned = tuple[Field, str, tuple[tuple[str, str], ...]]  # what stays; letters of actions and redactions it took
@@ -136,6 +69,7 @@ class InstanceCleaner:
         self._time = functools.partial(dates.keep_tm, times=tools.times)
         subject = tools.cohort.subjects[patient]
         self._sweeper = Sweeper(subject, vocabulary=tools.vocabulary)
+        self._search = ElementSearch(self._sweeper)
         own = frozenset(part for name in subject.names for part in own_parts(name))
         denied = Either(tools.cohort.denied, own)
         denied_terms = Either(tools.cohort.denied, own - coded_terms())
@@ -147,7 +81,6 @@ class InstanceCleaner:
         self._trace = Trace()
         self._form: Form = (False, True)
         self._recurring: Recurring[_Cleaned] = Recurring(max_bytes=_MAX_RECURRING_BYTES)
-        self._found: dict[str, bool] = {}
         self._kept: dict[tuple[int, str], str] = {}
         self._by_action: dict[Action, _Handler] = {
             Action.DUMMY: self._dummy,
@@ -178,9 +111,9 @@ class InstanceCleaner:
             lines = self._long.keep(text).split("\n")
         else:
             lines = [self._words_of(line, words=self._strict) for line in text.split("\n")]
-        if self._found_in_text("\n".join(lines)):
+        if self._search.found_in_text("\n".join(lines)):
             lines = [self._sweeper.without(line) for line in lines]
-        return "" if self._found_in_text(left := "\n".join(lines)) else left
+        return "" if self._search.found_in_text(left := "\n".join(lines)) else left
 
     def residual_in(self, data: bytes, *, pixels: bool = False) -> bool:
         """Whether an identifier of this patient still stands in raw bytes, or in those of compressed pixels."""
@@ -233,10 +166,10 @@ class InstanceCleaner:
             return self._array(node, tag, field, needed=rule.needed)
         action = rule.action
         if items is not None and action not in (Action.REMOVE, Action.ZERO):
-            self._count(Action.CLEAN)
+            self._trace.count(Action.CLEAN)
             inside = place.within(tag)
             return vr, encode_items([self._node(item, inside) for item in items], form=self._form)
-        self._count(action)
+        self._trace.count(action)
         if action is Action.KEEP and not rule.listed:
             cleaned = self._keep_unlisted(node, tag, field)
         else:
@@ -251,8 +184,11 @@ class InstanceCleaner:
         if tag in KEPT_ARRAYS and not fits(tag, node):
             kept = self._drop(tag, why="another size than the header promises")
         else:
-            self._count(Action.KEEP)
-            kept = self._swept_bytes(tag, field)
+            self._trace.count(Action.KEEP)
+            why = self._search.reason_in_array(field[1])
+            if why:
+                self._trace.redact(tag, why)
+            kept = None if why else field
         if kept is None and needed:
             raise Quarantined("identifier_in_mandatory")
         return kept
@@ -277,7 +213,7 @@ class InstanceCleaner:
         vr = field[0]
         if not is_kept(node, tag, self._tools.private) or vr in _PRIVATE_NEVER or vr in BINARY_VRS:
             return self._drop(tag, why="")
-        self._count(Action.CLEAN)
+        self._trace.count(Action.CLEAN)
         if vr in TEXT_VRS:
             cleaned = self._texts(node, tag, field, words=self._strict, whole=True)
         elif vr == "UI":
@@ -294,7 +230,7 @@ class InstanceCleaner:
         for tag in private:
             if tag & 0xFFFF < 0x1000 and (tag >> 16 << 8 | tag & 0xFF) not in blocks:
                 del node[tag]
-                self._count(Action.REMOVE)
+                self._trace.count(Action.REMOVE)
 
     # ── actions ─────────────────────────────────────────────────────────────
 
@@ -340,10 +276,7 @@ class InstanceCleaner:
 
     def _new_uid(self, text: str) -> str:
         """One of the standard stays, unless a number of the patient was put behind its root."""
-        return self._tools.keyring.uid_of(f"0.{text}" if self._is_false_standard(text) else text)
-
-    def _is_false_standard(self, text: str) -> bool:
-        return text.startswith(STANDARD_ROOT) and self._found_in_text(text)
+        return self._tools.keyring.uid_of(f"0.{text}" if self._search.is_false_standard(text) else text)
 
     def _clean(self, node: Node, tag: int, field: Field) -> Field | None:
         vr = field[0]
@@ -374,12 +307,12 @@ class InstanceCleaner:
         evident = self._tools.cohort.evident_values if whole else frozenset()
         found = texts(field, node=node)
         if self._long is not None and field[0] in LONG_VRS and any(map(self._long.takes, found)):
-            self._trace.redactions.append((f"{tag:08x}", REVIEW))
+            self._trace.redact(tag, REVIEW)
             return field[0], joined([self._long.keep(text) for text in found])
         cleaned = [text if fold(text) in evident else self._words_of(text, words=words) for text in found]
         if cleaned == found:
             return as_utf_8(node, field)
-        self._trace.redactions.append((f"{tag:08x}", "vocabulary"))
+        self._trace.redact(tag, "vocabulary")
         return field[0], joined(cleaned)
 
     def _words_of(self, text: str, *, words: Words) -> str:
@@ -418,7 +351,7 @@ class InstanceCleaner:
         terms = [term for _, term in judged]
         if all(terms):
             return field
-        self._trace.redactions.append((f"{tag:08x}", "unknown term"))
+        self._trace.redact(tag, "unknown term")
         kept = [text if term else "REMOVED" for text, term in zip(found, terms, strict=True)]
         return vr, joined(kept) if len(kept) > 1 else b""
 
@@ -429,67 +362,22 @@ class InstanceCleaner:
         vr, value = field
         if tag in _NOT_SWEPT or vr in _DATE_VRS or not value or vr == "SQ":
             return field
-        if vr in BINARY_VRS:
-            return self._swept_bytes(tag, field)
-        if vr in NUMBER_SIZES:
-            hit = len(value) > 3 and self._is_telling_number(field, little=little)
-        else:
-            hit = self._hit(tag, field)
-        if not hit:
+        why = self._search.reason(tag, field, little=little)
+        if not why:
             return field
-        self._trace.redactions.append((f"{tag:08x}", "identifier_sweep"))
+        self._trace.redact(tag, why)
         if vr in TEXT_VRS:
-            return vr, joined([self._sweeper.without(text) for text in texts(field, node=_OURS)])
-        return None if tag >> 16 & 1 else empty(field)
-
-    def _is_telling_number(self, field: Field, *, little: bool) -> bool:
-        """Whether binary numbers are an identifier, or the bytes of a text: in implicit VR any element can hold one."""
-        if self._sweeper.is_text(field[1]) or holds_text(field[1], run=NUMBERS_RUN):
-            return True
-        return any(map(self._sweeper.is_number, numbers(field, little=little)))
-
-    def _hit(self, tag: int, field: Field) -> bool:
-        vr = field[0]
-        found = texts(field, node=_OURS)
-        if vr == "UI":
-            return not all(map(may_be_uid, found)) or any(map(self._is_false_standard, found))
-        if vr in NUMBER_VRS:
-            return any(map(self._sweeper.found_in_number, found))
-        if vr == "CS":
-            return any(map(self._sweeper.found_in_code, found))
-        if tag in TECHNICAL:  # what is no term is gone by now
-            return any(map(self._sweeper.found_in_term, found))
-        return any(map(self._found_in_text, found))
-
-    def _found_in_text(self, text: str) -> bool:
-        known = self._found.get(text)
-        if known is None:
-            if len(self._found) > _MAX_REMEMBERED:
-                self._found.clear()
-            known = self._found[text] = self._sweeper.found_in_text(text)
-        return known
-
-    def _swept_bytes(self, tag: int, field: Field) -> Field | None:
-        if not isinstance(field[1], bytes):
-            return field
-        why = "identifier_sweep" if self._sweeper.found_in_bytes(field[1]) else ""
-        if not why and holds_text(field[1], run=ARRAY_RUN):
-            why = TEXT_IN_NUMBERS
-        if why:
-            self._trace.redactions.append((f"{tag:08x}", why))
-        return None if why else field
+            return vr, joined([self._sweeper.without(text) for text in texts(field, node=OURS)])
+        return None if tag >> 16 & 1 or vr in BINARY_VRS else empty(field)
 
     # ── bookkeeping ─────────────────────────────────────────────────────────
 
     def _drop(self, tag: int, *, why: str) -> Field | None:
         """Counts a removal; what it returns stands for an element that is gone."""
-        self._count(Action.REMOVE)
+        self._trace.count(Action.REMOVE)
         if why:
-            self._trace.redactions.append((f"{tag:08x}", why))
+            self._trace.redact(tag, why)
         return None
-
-    def _count(self, action: Action) -> None:
-        self._trace.letters.append(action)
 
 
 _Handler = Callable[[Node, int, Field], Field | None]

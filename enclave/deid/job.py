@@ -21,7 +21,6 @@ from enclave.deid.commit import STAGING, Committer, clear_staging
 from enclave.deid.faces.order import FaceOrder, account
 from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
-from enclave.deid.instance import Tools, tools_of
 from enclave.deid.journal import Journal, job_digest, software_digest
 from enclave.deid.keyring import Keyring
 from enclave.deid.long_text import settle
@@ -38,6 +37,7 @@ from enclave.deid.source import sha256_of
 from enclave.deid.table import table_edition, table_rows, vocabulary
 from enclave.deid.table_files import RawTable, read_table
 from enclave.deid.templates import Layout, evidence_of, learn
+from enclave.deid.tools import Tools, tools_of
 from enclave.deid.worker import BURNED_IN, OUTPUT_FAULTS, SPARED, Outcome, Plan, Seen, harvest_file
 
 Progress = Callable[[int, int], None]

@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from enclave.deid.harvest import MIN_PATIENTS
-from enclave.deid.instance import REVIEW, Tools
 from enclave.deid.long_text import MIN_CHARS, LongText
 from enclave.deid.names import fold
 from enclave.deid.sweep import Subject, Sweeper
 from enclave.deid.table import defined_terms
 from enclave.deid.table_dates import is_written_date
+from enclave.deid.tools import Tools
+from enclave.deid.trace import REVIEW
 from enclave.deid.words import Words
 from enclave.detectors.patterns import pattern_spans
 

@@ -16,12 +16,12 @@ import pyarrow as pa
 from enclave.core.errors import InvalidError
 from enclave.deid.dates import TOP_AGE_YEARS, top_code_as
 from enclave.deid.harvest import Harvest, link_key
-from enclave.deid.instance import Tools
 from enclave.deid.recipe import TableSpec
 from enclave.deid.sweep import Subject
 from enclave.deid.table_cells import RowCleaner, plain_text, shared_cells
 from enclave.deid.table_dates import shift_column
 from enclave.deid.table_files import Column, RawTable, to_array, write_table
+from enclave.deid.tools import Tools
 
 _AGE = re.compile(r"[+]?(\d{1,3}(?:\.\d*)?)\s*(?:y|yr|yrs|years?|jahre)?", re.IGNORECASE)
 _KIND = re.compile(r"_?(number|no|id)$")

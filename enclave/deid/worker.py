@@ -20,7 +20,7 @@ from enclave.deid.documents import DOCUMENT, cleaned_pdf, put
 from enclave.deid.faces.image_facts import ImageFacts, image_facts, may_matter
 from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, FaceOrder
 from enclave.deid.harvest import Harvest, patient_key
-from enclave.deid.instance import REVIEW, InstanceCleaner, Tools, Trace
+from enclave.deid.instance import InstanceCleaner
 from enclave.deid.looking import Looked, frames_of, is_slice, look_at
 from enclave.deid.pixel_data import PIXEL_TAGS, PixelElement, check_pixels, pixel_sha256, trim
 from enclave.deid.profile import OPTIONS, PIXEL_OPTIONS
@@ -30,6 +30,8 @@ from enclave.deid.redaction import Redaction, redact
 from enclave.deid.source import digest_of, open_source, sha256_of
 from enclave.deid.table import table_edition
 from enclave.deid.templates import Layout, Template, device_of, with_lines
+from enclave.deid.tools import Tools
+from enclave.deid.trace import REVIEW, Trace
 from enclave.deid.tree import Field, Node, text_at
 from enclave.deid.writing import Encoded, encode, write_instance
 

@@ -17,11 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, fits, holds_text
+from enclave.deid.arrays import KEPT_ARRAYS, fits
 from enclave.deid.check import check_output
 from enclave.deid.instance import NESTED_PIXELS
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.recipe import build_recipe
+from enclave.deid.text_in_bytes import ARRAY_RUN, holds_text
 from enclave.deid.tree import Node
 
 HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors"]})

@@ -15,11 +15,11 @@ from enclave.deid.actions import Action
 from enclave.deid.canaries import plant, search
 from enclave.deid.check import check_output
 from enclave.deid.harvest import Harvest
-from enclave.deid.instance import make_tools
 from enclave.deid.job import JobSpec, run_job
 from enclave.deid.profile import OPTIONS, Profile
 from enclave.deid.recipe import build_recipe
 from enclave.deid.table import table_rows
+from enclave.deid.tools import make_tools
 from enclave.deid.worker import harvest_file
 
 RETAINING = ("retain_device_identity", "retain_institution_identity")

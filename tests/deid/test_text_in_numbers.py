@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from enclave.deid.arrays import ARRAY_RUN, KEPT_ARRAYS, NUMBERS_RUN, holds_text
+from enclave.deid.arrays import KEPT_ARRAYS
 from enclave.deid.check import check_output
 from enclave.deid.instance import TOO_MANY_VALUES
 from enclave.deid.job import JobSpec, run_job
@@ -30,6 +30,7 @@ from enclave.deid.places import Places
 from enclave.deid.profile import Profile
 from enclave.deid.recipe import build_recipe
 from enclave.deid.table import table_rows
+from enclave.deid.text_in_bytes import ARRAY_RUN, NUMBERS_RUN, holds_text
 
 HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors"]})
 TEXT = b"\0\0\1\0" + b"Oswinthal Brekkeby was seen on 1961-02-03 by Dr Marv"

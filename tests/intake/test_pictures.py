@@ -14,9 +14,9 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from enclave.deid.instance import REVIEW
 from enclave.deid.job import JobResult, SeenHead
 from enclave.deid.provenance import write_provenance
+from enclave.deid.trace import REVIEW
 from enclave.deid.worker import Outcome
 from enclave.detectors.pixel_text.boxes import Box
 from enclave.intake.material import ReviewMaterial
