@@ -1,4 +1,5 @@
-"""Where a JPEG, JPEG-LS or JPEG 2000 code stream holds words instead of an image: comments, application data, boxes.
+"""Where a JPEG, JPEG-LS or JPEG 2000 code stream holds words instead of an image: comments, application data, boxes,
+tables that no scan uses.
 
 Only places are given, and what to write over them: nothing moves, so that lengths, offsets and all coded samples stay.
 A stream that does not keep the rules of its standard (ISO/IEC 10918-1 annex B, 14495-1 annex C, 15444-1 annexes A and
@@ -13,10 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF})  # DHT DAC DQT DNL DRI DHP EXP
+from enclave.deid.jpeg_tables import DHT, DQT, MAPPING, Table, TableError, Tables, parse_tables
+from enclave.deid.text_in_bytes import ARRAY_RUN, holds_text
+
+_PARAMETERS = frozenset({0xCC, 0xDC, 0xDD, 0xDE, 0xDF})  # DAC DNL DRI DHP EXP
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _LS_FRAME, _LS_PARAMETERS = 0xF7, 0xF8
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_FIRST_ARITHMETIC = 0xC9  # of the frames
 # A scan ends at a marker: in JPEG what is neither a stuffed zero nor a restart, in JPEG-LS one with the top bit.
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _LS_SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
@@ -33,6 +38,7 @@ _JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
 _JP2_HEADER = frozenset({b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef"})
 _JP2_BRANDS = frozenset({b"jp2 ", b"jpx ", b"jpxb", b"jph ", b"J2P0", b"J2P1"})
 _MAX_SEGMENTS = 1 << 16
+_CODED_PERIODS = range(3, 9)  # bytes by which coded data repeat where nothing changes in the image
 
 
 class StreamError(Exception):
@@ -59,15 +65,33 @@ class Blank:
 def words_in(stream: bytes, *, family: Family) -> tuple[Blank, ...]:
     """The places of all that is no image by its marker or box in the code stream of one frame, in order, not blank yet.
 
-    What stands behind the end of the stream counts, too. Not found are words where image data belong: in a table that
-    no scan uses, in the parameters of a coder, and between the last coded sample and the marker that ends it. Raises
-    ``StreamError`` and nothing else.
+    What stands behind the end of the stream counts, too. Raises ``StreamError`` for a stream that breaks its rules and
+    for one with a text where image data belong, such as between the last coded sample and the marker that ends it; what
+    is shorter than ``ARRAY_RUN`` cannot be told from them. Nothing else is raised.
     """
     try:
-        found = _jpeg_2000(stream) if family is Family.JPEG_2000 else _Jpeg(stream, ls=family is Family.JPEG_LS).read()
-    except (struct.error, IndexError):
+        if family is Family.JPEG_2000:
+            found, judged = _jpeg_2000(stream), list[Blank]()
+        else:
+            found, judged = _Jpeg(stream, ls=family is Family.JPEG_LS).read()
+    except (struct.error, IndexError, TableError):
         raise StreamError from None
+    found.sort(key=lambda one: one.start)
+    _check(not holds_words(without(stream, [*found, *judged])))
     return tuple(one for one in found if stream[one.start : one.end].strip(bytes([one.fill])))
+
+
+def holds_words(coded: bytes) -> bool:
+    """Whether a text stands in coded samples, of which a long row of printable bytes is none."""
+    return holds_text(coded, run=ARRAY_RUN, periods=_CODED_PERIODS)
+
+
+def without(stream: bytes, blanks: Iterable[Blank]) -> bytes:
+    """``stream`` with zeros in these places, whatever their fill."""
+    left = bytearray(stream)
+    for blank in blanks:
+        left[blank.start : blank.end] = bytes(len(left[blank.start : blank.end]))
+    return bytes(left)
 
 
 def written_over(pieces: Iterable[memoryview], *, start: int, blanks: tuple[Blank, ...]) -> Iterator[memoryview]:
@@ -97,17 +121,20 @@ class _Jpeg:
         self._scan_end = _LS_SCAN_END if ls else _SCAN_END
         self._colours = {**_COLOURS, **(_LS_COLOURS if ls else {})}
         self._found: list[Blank] = []
-        self._frames = self._scans = 0
+        self._tables = Tables()
+        self._frame = 0  # its marker
+        self._components: dict[int, int] = {}  # of the frame, with the quantisation of each
+        self._scans = 0
 
-    def read(self) -> list[Blank]:
-        """What is no image, in one pass."""
+    def read(self) -> tuple[list[Blank], list[Blank]]:
+        """What is no image, and the tables that are and were judged by themselves; in one pass."""
         if self._stream[:2] != b"\xff\xd8":
             raise StreamError
         at = 2
         for _ in range(_MAX_SEGMENTS):
             marker, at = self._marker(at)
             if marker == _EOI:
-                return self._ended(at)
+                return self._ended(at), [_blank(one) for one in self._tables.all]
             length = int.from_bytes(self._stream[at : at + 2], "big")
             end = at + length
             if length < 2 or end > len(self._stream):
@@ -133,15 +160,44 @@ class _Jpeg:
             known = bool(sign) and body.startswith(sign) and len(body) >= size
             self._found.append(Blank(start + size if known else start, end))
         elif marker in _FRAMES or (self._ls and marker == _LS_FRAME):
-            self._frames += 1
-            _check(len(body) >= 6 and len(body) == 6 + 3 * body[5])
+            self._begin_frame(marker, body)
         elif marker == _SOS:
-            self._scans += 1
-            _check(bool(body) and len(body) == 4 + 2 * body[0] and self._frames > 0)
-        elif marker in _TABLES:
-            _check_table(marker, body)
+            self._begin_scan(body)
+        elif marker in (DHT, DQT):
+            for table in parse_tables(marker, body, at=start):
+                self._tables.define(table)
+        elif marker in _PARAMETERS:
+            _check_parameters(marker, body)
         else:
             _check(self._ls and marker == _LS_PARAMETERS and _is_ls_parameters(body))
+            if body[0] in (2, 3):
+                self._tables.define(Table((MAPPING, body[1]), start + 3, end, body[3:]), more=body[0] == 3)
+
+    def _begin_frame(self, marker: int, body: bytes) -> None:
+        _check(len(body) >= 6 and len(body) == 6 + 3 * body[5])
+        self._frame = marker
+        self._components = {body[at]: body[at + 2] for at in range(6, len(body), 3)}
+        _check(all(number <= 3 for number in self._components.values()))
+
+    def _begin_scan(self, body: bytes) -> None:
+        """Takes note of the tables that the scan uses (B.2.3; 14495-1 C.2.3)."""
+        _check(bool(body) and len(body) == 4 + 2 * body[0] and self._frame > 0)
+        self._scans += 1
+        first = body[-3]  # of the coefficients; in a lossless frame the predictor
+        for at in range(1, len(body) - 3, 2):
+            component, tables = body[at], body[at + 1]
+            if self._frame == _LS_FRAME:
+                self._tables.use((MAPPING, tables))
+                continue
+            _check(component in self._components)
+            lossless, progressive = self._frame & 3 == 3, self._frame & 3 == 2
+            if not lossless:
+                self._tables.use((DQT, self._components[component]))
+            if self._frame < _FIRST_ARITHMETIC:
+                if lossless or not progressive or not first:
+                    self._tables.use((DHT, tables >> 4))
+                if not lossless and (not progressive or first):
+                    self._tables.use((DHT, 1 << 4 | tables & 15))
 
     def _after_scan(self, at: int) -> int:
         found = self._scan_end.search(self._stream, at)
@@ -151,7 +207,12 @@ class _Jpeg:
 
     def _ended(self, at: int) -> list[Blank]:
         _check(self._scans > 0)
-        return [*self._found, *_behind(self._stream, at, start=b"\xff\xd8\xff")]
+        unused = [_blank(table) for table in self._tables.unused()]
+        return [*self._found, *unused, *_behind(self._stream, at, start=b"\xff\xd8\xff")]
+
+
+def _blank(table: Table) -> Blank:
+    return Blank(table.start, table.end, table.fill)
 
 
 def _is_ls_parameters(body: bytes) -> bool:
@@ -165,23 +226,12 @@ def _is_ls_parameters(body: bytes) -> bool:
     return kind == 4 and 2 <= body[1] <= 4 and rest == 2 + 2 * body[1]
 
 
-def _check_table(marker: int, body: bytes) -> None:
-    """The length of a table follows from what is in it: nothing can hide behind."""
-    if marker == 0xC4:  # DHT, B.2.4.2: a class, sixteen counts, so many values
-        while body:
-            _check(len(body) >= 17)
-            size = 17 + sum(body[1:17])
-            _check(len(body) >= size)
-            body = body[size:]
-    elif marker == 0xDB:  # DQT, B.2.4.1: 64 numbers of one or two bytes
-        while body:
-            size = 129 if body[0] >> 4 else 65
-            _check(len(body) >= size)
-            body = body[size:]
-    elif marker == 0xDE:
+def _check_parameters(marker: int, body: bytes) -> None:
+    """The length of each segment follows from what is in it: nothing can hide behind."""
+    if marker == 0xDE:
         _check(len(body) >= 6 and len(body) == 6 + 3 * body[5])
-    elif marker == 0xCC:
-        _check(len(body) % 2 == 0)
+    elif marker == 0xCC:  # DAC, B.2.4.3: a class and a number, then a value
+        _check(len(body) % 2 == 0 and all(one >> 4 <= 1 and one & 15 <= 3 for one in body[::2]))
     else:
         _check(len(body) == {0xDC: 2, 0xDD: 2, 0xDF: 1}[marker])
 

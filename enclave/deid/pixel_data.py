@@ -63,7 +63,7 @@ def check_pixels(tree: Node, elements: tuple[PixelElement, ...], *, syntax: UID)
     needs_pixels = _ROWS in tree and _BITS in tree
     encapsulated = bool(syntax.is_encapsulated)
     try:
-        wanted = _native_bits(tree) if elements and not encapsulated else 0
+        wanted = native_bits(tree) if elements and not encapsulated else 0
     except ValueError:  # Rows, Columns or BitsAllocated missing or no numbers
         raise Quarantined("unreadable") from None
     if not elements and needs_pixels:
@@ -86,7 +86,7 @@ def _image_end(tree: Node, element: PixelElement) -> int:
     """A whole number of half frames is taken for image: a frame count or a subsampling that is not declared."""
     if element.encapsulated or element.tag != PIXEL_TAGS[0]:
         return element.end
-    wanted = (_native_bits(tree) + 7) // 8
+    wanted = _image_bytes(tree, element)
     frame = wanted // max(1, number_at(tree, _FRAMES) or 1)
     surplus = element.size - wanted
     if surplus <= 1 or (frame > 1 and surplus * 2 % frame == 0):
@@ -94,7 +94,23 @@ def _image_end(tree: Node, element: PixelElement) -> int:
     return element.start + wanted
 
 
-def _native_bits(tree: Node) -> int:
+def undeclared(tree: Node, element: PixelElement) -> tuple[int, int]:
+    """From where to where in its file a trimmed element that is not compressed goes on behind the declared image."""
+    if element.encapsulated or element.tag != PIXEL_TAGS[0]:
+        return element.end, element.end
+    return min(element.end, element.start + _image_bytes(tree, element)), element.end
+
+
+def _image_bytes(tree: Node, element: PixelElement) -> int:
+    """Many say that colours are subsampled and have all of them."""
+    wanted = (native_bits(tree) + 7) // 8
+    if "422" in text_at(tree, _PHOTOMETRIC) and element.size - wanted // 2 * 3 in (0, 1):
+        return wanted // 2 * 3
+    return wanted
+
+
+def native_bits(tree: Node) -> int:
+    """Bits of all frames when they are not compressed, by the header; raises ``ValueError`` when it does not say."""
     samples = 2 if "422" in text_at(tree, _PHOTOMETRIC) else number_at(tree, _SAMPLES) or 1
     bits = samples * (number_at(tree, _FRAMES) or 1)
     for tag in (_ROWS, _COLUMNS, _BITS):

@@ -22,8 +22,9 @@ REASONS: dict[str, str] = {
     "pixels_crowded": "An image is so full of strokes of a letter's size that lines of text cannot be told from them.",
     "pixels_undecodable": "No decoder takes the pixel data, so nobody can look for burned-in text.",
     "decoders_unconfined": "Decoders do not start here or cannot be confined, so none runs: see `enclave doctor`.",
-    "pixels_irregular": "The header does not say how the pixel data are to be read, or says two things.",
-    "code_stream": "A compressed image breaks the rules of its standard, so that words in it cannot be told from it.",
+    "pixels_irregular": "The header does not say how the pixel data are to be read, or says two things; or words stand"
+    " behind the image where undeclared frames would.",
+    "code_stream": "A compressed image breaks the rules of its standard, or a text stands where coded samples do.",
     "pixels_too_large": "A frame is larger than can be looked at.",
     "recognizable_features": "The image may show a face.",
     "residual_identifier": "An identifier of the patient was still in the bytes after cleaning.",

@@ -15,7 +15,7 @@ from typing import Any
 
 from enclave.deid import pixels
 from enclave.deid.codestreams import Blank
-from enclave.deid.comments import WRITTEN_OVER, words_beside
+from enclave.deid.comments import WRITTEN_OVER, check_behind, words_beside
 from enclave.deid.documents import DOCUMENT, cleaned_pdf, put
 from enclave.deid.faces.image_facts import ImageFacts, image_facts, may_matter
 from enclave.deid.faces.order import ALL_BUT_BRAIN, FACE, NOT_RECOGNISABLE, FaceOrder
@@ -239,6 +239,7 @@ class Worker:
         if redaction is not None:
             return _Change(redaction, spared)
         words = words_beside(instance.source, instance.tree, elements, syntax=instance.syntax)
+        check_behind(instance.source, instance.tree, elements, found=cleaner.residual_in)
         return _Change(None, spared, words)
 
     def _redaction(

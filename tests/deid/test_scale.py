@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from code_streams import in_runs
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -43,6 +44,7 @@ HEADERS = build_recipe({"options": ["retain_modified_dates", "clean_descriptors"
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LIMIT_BYTES = 1_500_000_000
 NAME = "Zanaryquist"
+RUNS = (b"\x7f" + bytes(range(128)) + b"\x81\1", b"\x81\1\x81\0", b"\x7f" + bytes(range(128, 256)) + b"\x80\x81\3")
 
 
 def image(syntax: UID, *, pixels: bytes, sop: str = "1.2.3.4", rows: int = 16, frames: int = 1) -> Dataset:
@@ -114,7 +116,10 @@ def test_native_pixel_bytes_are_copied_exactly(syntax: UID, rows: int, way: str,
 def test_compressed_pixel_bytes_are_copied_exactly(
     syntax: UID, table: bool, way: str, keyring: Any, tmp_path: Path
 ) -> None:
-    value = encapsulate([bytes(range(200)), b"\1" * 77, bytes(300)], has_bot=table)
+    frames = [bytes(range(200)), b"\1" * 77, bytes(300)]
+    if syntax == RLELossless:  # 256 samples: as they are, in two runs, in both
+        frames = [in_runs(one) for one in RUNS]
+    value = encapsulate(frames, has_bot=table)
     ds = image(syntax, pixels=value, frames=3)
     ds.add_new(0x7FE11001, "OB", b"hidden behind the pixels")
     job = run(tmp_path, encoded(ds), keyring)
@@ -127,7 +132,8 @@ def test_compressed_pixel_bytes_are_copied_exactly(
 
 
 def test_a_name_inside_of_compressed_pixel_data_holds_the_file_back(way: str, keyring: Any, tmp_path: Path) -> None:
-    frame = bytes(50) + b"\xff\xfe\x00\x10" + NAME.encode() + bytes(400)
+    samples = NAME.encode().ljust(128, b"\xfe")
+    frame = in_runs(b"\x7f" + samples + b"\x81\0")
     job = run(tmp_path, encoded(image(RLELossless, pixels=encapsulate([frame]))), keyring)
     assert job.report["reasons"] == {"residual_identifier": 1}
     assert NAME.encode() not in b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
