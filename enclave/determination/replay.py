@@ -28,6 +28,8 @@ IN_THE_ACCOUNT: Final = (
     *("counts.files_out", "counts.quarantined", "counts.quarantine_reasons", "counts.series_left_out"),
 )
 """Statements about the files that came in and the checks over them, which only a version with an account tells."""
+SAID_IF_HELD: Final = ("counts.documents",)
+"""What a certificate of a version that holds any may not pass over in silence."""
 DECLARED: Final = ("assumptions", "thresholds")
 """What people declared: no version tells it."""
 SOURCES: Final = ("derived", "recounted", "account")
@@ -61,7 +63,8 @@ def compare(
 
     ``account``: sections of the account that was sealed with the version, compared likewise; what people declared
     beside them in ``quality`` and ``deidentification`` is not. A stated number that was to be derived and was not is a
-    difference; so is one that nobody stated. ``beyond`` names what this version cannot tell.
+    difference; so is one that nobody stated, and a part that is not stated though the version holds it
+    (``SAID_IF_HELD``). ``beyond`` names what this version cannot tell.
     """
     told = {"counts": certificate.counts, "results": certificate.results}
     known: dict[str, Any] = {"counts": {**counts, **(account or {}).get("counts", {})}, "results": results}
@@ -75,6 +78,7 @@ def compare(
     wanted = {name: value for name, value in stated.items() if not _is_of(name, outside)}
     derived = dict(_leaves(known))
     spoken = {f"{section}.{name}" for section, part in told.items() for name in _dict(part)}
+    spoken |= {one for one in SAID_IF_HELD if any(value for name, value in derived.items() if _is_of(name, (one,)))}
     names = sorted({*wanted, *(name for name in derived if _section_of(name) in spoken)})
     return tuple(
         Compared(

@@ -193,6 +193,17 @@ def test_the_draft_says_how_many_texts_wait_for_a_person_and_a_review_is_require
     counts = {**certificate.counts, "documents": {"pdf": 0, "report": 1, "flagged": 1}}
     differing = [one.name for one in replay(version, replace(certificate, counts=counts)) if not one.ok]
     assert differing == ["counts.documents.flagged", "counts.documents.pdf"]
+    for silent in (
+        {name: one for name, one in certificate.counts.items() if name != "documents"},
+        {**certificate.counts, "documents": {}},
+        {},
+    ):
+        differing = [one for one in replay(version, replace(certificate, counts=silent)) if not one.ok]
+        assert [(one.name, one.stated, one.found) for one in differing if "documents." in one.name] == [
+            ("counts.documents.flagged", None, 4),
+            ("counts.documents.pdf", None, 3),
+            ("counts.documents.report", None, 1),
+        ]
 
 
 def test_a_document_is_read_through_a_lease_as_an_event_and_refused_to_neighbours(stand: Any, broker: Stand) -> None:
