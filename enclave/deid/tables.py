@@ -34,6 +34,7 @@ class CleanTable:
     """The result: the table, counts of what was done, and each redaction as ``column[row]`` and reason.
 
     Rows count from 0 in the order of ``table``. ``review``: the columns of running text that a person must read.
+    ``owners``: whose each row is, by pseudonym, '' where nobody says; they stand in no file.
     """
 
     name: str
@@ -41,6 +42,7 @@ class CleanTable:
     counts: Counter[str] = field(default_factory=Counter)
     redactions: tuple[tuple[str, str], ...] = ()
     review: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
 
 
 def check_columns(raw: RawTable, *, spec: TableSpec) -> None:
@@ -140,7 +142,8 @@ class _TableCleaner:
             for name, values in self._columns.items()
         }
         redactions = tuple((f"{name}[{row}]", reason) for name, row, reason in sorted(self._redactions))
-        return CleanTable(self._raw.name, pa.table(arrays), self._counts, redactions, text)
+        owners = tuple(patient and self._tools.keyring.patient_id(patient) for patient in self._patients)
+        return CleanTable(self._raw.name, pa.table(arrays), self._counts, redactions, text, owners)
 
     def _shared(self, name: str) -> frozenset[str]:
         return shared_cells(self._columns[name], patients=self._patients)

@@ -26,6 +26,7 @@ BEFORE_SEALING: Final = (
 IN_THE_ACCOUNT: Final = (
     *("quality", "deidentification", "counts.patients", "counts.files_in"),
     *("counts.files_out", "counts.quarantined", "counts.quarantine_reasons", "counts.series_left_out"),
+    *("counts.documents_left_out", "counts.texts_withheld"),
 )
 """Statements about the files that came in and the checks over them, which only a version with an account tells."""
 SAID_IF_HELD: Final = ("counts.documents",)

@@ -14,6 +14,7 @@ _COUNTS: Final = (
     "patients",
     "series_left_out",
     "documents_left_out",
+    "texts_withheld",
 )  # of the counts, those that a version cannot tell
 
 

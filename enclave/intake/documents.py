@@ -35,11 +35,13 @@ _PLAIN_VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The objects, one index row per document, and how many were left out for which reason."""
+    """The objects, one index row per document, how many were left out for which reason, and the names of those that do
+    not tell what the measured table no longer tells."""
 
     objects: list[PlainObject] = field(default_factory=list)
     index: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    changed: set[str] = field(default_factory=set)
 
     def counts(self) -> dict[str, int]:
         """How many of each form there are, and how many are ``flagged``: their text waits for a person."""
@@ -83,7 +85,7 @@ def collect_documents(
 def _add(path: Path, head: FileDataset, found: Documents, *, may_tell: Withheld, waits: bool) -> None:
     form = PDF if head.SOPClassUID == _PDF_CLASS else REPORT
     whole = read_pdf(bytes(head.EncapsulatedDocument)) if form == PDF else "\n".join(_lines(head, depth=0))
-    text = may_tell.without(whole).strip()
+    text = (told := may_tell.without(whole)).strip()
     if not text:
         found.left_out["without_text"] += 1
         return
@@ -99,6 +101,8 @@ def _add(path: Path, head: FileDataset, found: Documents, *, may_tell: Withheld,
     }
     header = {name: row[name] for name in ("modality", "form", "flagged")}
     name = f"documents/{path.stem}"
+    if told != whole:
+        found.changed.add(name)
     found.objects.append(PlainObject(name=name, kind="document", header=header, chunks=f"{text}\n".encode()))
     found.index.append(row)
 

@@ -7,12 +7,13 @@ sealed, until it is judged.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from enclave.intake.recipe import INDEXES, IntakeRecipe
 from enclave.intake.review import MAX_HEADS, frontal_of, sample_of, standing
 from enclave.intake.series import Collected, collect_series
 from enclave.intake.summary import evidence
-from enclave.intake.withheld import withheld_values
+from enclave.intake.withheld import Withheld, withheld_values, without_withheld
 from enclave.keys.files import new_symmetric
 from enclave.keys.uri import file_uri
 from enclave.keys.wrap import open_wrapper
@@ -114,9 +115,12 @@ class Pipeline:
         self.register.change(batch.id, state="sealing", progress=0.8)
         suppressed = _suppressed(job, recipe, measured)
         series = collect_series(work / "dicom", without=suppressed)
-        documents = _documents(job, recipe, measured, work=work, suppressed=suppressed)
-        collected = (series, documents)
+        withheld = _withheld(job, recipe, measured)
+        documents = _documents(work, suppressed, withheld)
+        told = [without_withheld(clean, withheld=withheld) for clean in tables]
+        tables, collected = [clean for clean, _ in told], (series, documents)
         summary = evidence(batch, recipe, job, quality=quality, measured=measured, collected=collected, tables=tables)
+        summary["counts"]["texts_withheld"] = _texts_withheld(documents, told)
         objects = [*_table_objects(tables, *collected), *series.objects, *documents.objects]
         objects += [_as_it_was_measured(job, recipe), _account(job, summary)]
         sealed = self._seal(batch, objects, summary)
@@ -310,22 +314,27 @@ def _suppressed(job: JobResult, recipe: IntakeRecipe, measured: Anonymised) -> f
 
 def _lowered(clean: CleanTable, recipe: IntakeRecipe, measured: Anonymised, gone: frozenset[str]) -> CleanTable:
     if clean.name == recipe.risk_table:
-        return CleanTable(clean.name, measured.table, clean.counts)
-    links = recipe.deid.tables[clean.name].of_role("link")
-    if not links or not gone:
-        return clean
-    keep = pa.array([patient not in gone for patient in clean.table.column(links[0]).to_pylist()])
-    return CleanTable(clean.name, clean.table.filter(keep), clean.counts)
+        owners = tuple(measured.table.column(recipe.deid.tables[clean.name].of_role("link")[0]).to_pylist())
+        return replace(clean, table=measured.table, redactions=(), owners=owners)
+    keep = [owner not in gone for owner in clean.owners]
+    owners = tuple(itertools.compress(clean.owners, keep))
+    return replace(clean, table=clean.table.filter(pa.array(keep, pa.bool_())), redactions=(), owners=owners)
 
 
-def _documents(
-    job: JobResult, recipe: IntakeRecipe, measured: Anonymised, *, work: Path, suppressed: frozenset[str]
-) -> Documents:
-    """The documents of the measured patients, without what the measured table no longer tells of each."""
+def _withheld(job: JobResult, recipe: IntakeRecipe, measured: Anonymised) -> dict[str, Withheld]:
+    """By pseudonym, what the measured table no longer tells of each patient that it is left with."""
     spec = recipe.deid.tables[recipe.risk_table]
     before = next(clean for clean in job.tables if clean.name == recipe.risk_table)
-    link = spec.of_role("link")[0]
-    withheld = withheld_values(before, measured, link=link, ages=spec.of_role("age"))
+    return withheld_values(before, measured, link=spec.of_role("link")[0], ages=spec.of_role("age"))
+
+
+def _texts_withheld(documents: Documents, tables: list[tuple[CleanTable, dict[str, int]]]) -> dict[str, Any]:
+    """How many documents, and how many cells of which columns, do not tell what the measured table no longer does."""
+    return {"documents": len(documents.changed), "tables": {clean.name: changed for clean, changed in tables}}
+
+
+def _documents(work: Path, suppressed: frozenset[str], withheld: dict[str, Withheld]) -> Documents:
+    """The documents of the measured patients, without what the measured table no longer tells of each."""
     flagged = recorded_texts(work / "provenance.parquet")
     return collect_documents(work / "dicom", without=suppressed, flagged=flagged, withheld=withheld)
 

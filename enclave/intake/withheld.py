@@ -1,6 +1,6 @@
-"""What a measured table no longer tells of a patient, taken out of that patient's documents. Pure.
+"""What a measured table no longer tells of a patient, taken out of that patient's documents and columns of text. Pure.
 
-k is measured on the table; a document that says *67-year-old* beside an age of 60-69 would undo it. Quasi-identifiers
+k is measured on the table; a text that says *67-year-old* beside an age of 60-69 would undo it. Quasi-identifiers
 said in other words (*she*, for a sex that was generalised) stay: free text is not part of the measure.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from enclave.deid.table_cells import plain_text
 from enclave.deid.tables import CleanTable
@@ -68,6 +70,31 @@ def withheld_values(clean: CleanTable, measured: Anonymised, *, link: str, ages:
             if len(plain_text(one)) > 1:
                 values[patient].add(plain_text(one))
     return {patient: Withheld(frozenset(values[patient]), patient in aged) for patient in patients}
+
+
+def without_withheld(clean: CleanTable, *, withheld: Mapping[str, Withheld]) -> tuple[CleanTable, dict[str, int]]:
+    """The table with columns of running text that do not tell what ``withheld`` holds, and by column how many cells
+    changed.
+
+    The text of a patient who was not measured goes, as such a patient's documents do; so does one of which nobody says
+    whose it is, when anything is withheld from anybody.
+    """
+    unknown = any(one.values or one.aged for one in withheld.values())
+    table, changed = clean.table, {}
+    for name in clean.review:
+        before = table.column(name).to_pylist()
+        after = list(before)
+        for row in sorted(range(len(before)), key=lambda row: clean.owners[row]):  # one patient's pattern after another
+            after[row] = _told(before[row], clean.owners[row], withheld, unknown=unknown)
+        changed[name] = sum(one != other for one, other in zip(before, after, strict=True))
+        table = table.set_column(table.column_names.index(name), name, pa.array(after, pa.string()))
+    return replace(clean, table=table), changed
+
+
+def _told(text: str | None, owner: str, withheld: Mapping[str, Withheld], *, unknown: bool) -> str | None:
+    if text is None or owner in withheld:
+        return text and withheld[owner].without(text)
+    return None if owner or unknown else text
 
 
 def _pattern(value: str) -> str:

@@ -386,6 +386,7 @@ def test_a_table_that_knows_only_accession_or_study_has_the_same_people_and_date
     assert len(table) == len(datasets) == 3
     assert job.report["tables"]["t"]["rows_without_patient"] == 1
     assert {row["acc"] for row in table} <= set(left)
+    assert job.tables[0].owners == tuple(str(left[row["acc"]].PatientID) for row in table)
     for row, ds in zip(table, datasets, strict=True):
         assert f"{row['seen']:%Y%m%d}" == left[row["acc"]].StudyDate
         assert str(ds.PatientName.family_name).lower() not in (row["said"] or "").lower()

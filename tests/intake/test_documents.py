@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from dicom_objects import encoded
-from document_cohort import DocumentCohort, letter, make_document_cohort, report
+from document_cohort import DocumentCohort, letter, make_document_cohort, report, said_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,6 +176,29 @@ def test_a_document_does_not_tell_the_age_that_the_table_generalised(stand: Any,
     assert sealed.summary["results"]["levels"]["age"] > 0
     texts = [read(version, one.name).decode() for one in version.manifest.entries if one.kind == "document"]
     assert sum("This REMOVED patient was seen for cough" in " ".join(text.split()) for text in texts) == 3
+
+
+def test_the_columns_of_text_do_not_tell_it_either_and_the_evidence_counts_their_cells(
+    stand: Any, sealed: Batch
+) -> None:
+    version = opened(stand)
+    patients, visits = (
+        pa.ipc.open_file(read(version, f"tables/{name}")).read_all().to_pylist() for name in ("patients", "visits")
+    )
+    said = [row["note"] for row in patients if row["note"] and "was seen for cough" in row["note"]]
+    assert said == [said_of("60").replace("60-year-old", "REMOVED")] * 3
+    measured = {row["patient_id"] for row in patients}
+    strangers = [row for row in visits if row["patient_id"] not in measured]
+    assert [row["remark"] for row in strangers] == [None]  # who was not measured keeps no text
+    assert sum("This REMOVED patient" in (row["remark"] or "") for row in visits) == 1
+    told = sealed.summary["counts"]["texts_withheld"]
+    assert told == {"documents": 3, "tables": {"patients": {"note": 3}, "visits": {"remark": 2}}}
+    (text,) = stand.registry.proposed.values()
+    certificate = parse_certificate(text.encode())
+    assert certificate.counts["texts_withheld"] == told
+    other = {**certificate.counts, "texts_withheld": {**told, "documents": 2}}
+    differing = [one for one in replay(version, replace(certificate, counts=other)) if not one.ok]
+    assert [(one.name, one.by) for one in differing] == [("counts.texts_withheld.documents", "account")]
 
 
 def test_the_draft_says_how_many_texts_wait_for_a_person_and_a_review_is_required(stand: Any, sealed: Batch) -> None:

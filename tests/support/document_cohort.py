@@ -37,16 +37,36 @@ def make_document_cohort(folder: Path) -> DocumentCohort:
     for number, row in enumerate(rows):
         row |= {"age": str(60 + number % 5), "sex": "F", "zip": "40031"}
     rows[-1] |= {"age": "23", "sex": "M", "zip": "41001"}
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    for row in rows[:3]:
+        row["note"] = said_of(row["age"])
+    _write(table, rows)
+    visits = list(csv.DictReader((folder / "visits.csv").open(encoding="utf-8")))
+    own = next(row for row in visits if row["patient_id"] == rows[0]["patient_id"])
+    own["remark"] = said_of(rows[0]["age"])
+    _write(
+        folder / "visits.csv",
+        [*visits, {**own, "patient_id": "MRN00481044", "visit_id": "V1", "remark": said_of("61")}],
+    )
     (folder / "dicom").mkdir()
     for number, row in enumerate((*rows[:3], rows[-1], {**rows[0], "patient_id": "MRN00481044"})):
         (folder / "dicom" / f"letter{number}.dcm").write_bytes(encoded(letter(row, number)))
     (folder / "dicom" / "report.dcm").write_bytes(encoded(report(rows[3], 9)))
     planted.strings += ["Oswinthal", "Brekkeby", "MRN00481044"]
     return DocumentCohort(folder, planted, rows[-1]["patient_id"])
+
+
+def said_of(age: str) -> str:
+    """Running text that tells an age."""
+    return (
+        f"This {age}-year-old patient was seen for cough; there is a small pleural effusion on the left without change."
+    )
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def letter(row: dict[str, str], number: int) -> Dataset:
