@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbclient
 import nbformat
 import papermill
 import pytest
-from lease import Lease, objects
+from lease import Lease, arrow_bytes, objects
 
 import enclave
 from enclave.reports.page import render_page
@@ -71,6 +72,42 @@ def test_the_validation_report_finds_a_series_that_is_not_as_described(lease: Le
     kind, header, _ = lease.objects["series/1.2.0"]
     lease.objects["series/1.2.0"] = (kind, header, bytes(4 * 8 * 8 * 2))
     assert "1 of 6 have one value only" in validated(dataset="demo-ct")
+
+
+@pytest.mark.slow
+def test_the_validation_report_counts_documents_by_kind_and_says_how_many_wait_for_a_person(lease: Lease) -> None:
+    lease.objects |= documents({"pdf": 9, "report": 12}, flagged={"pdf": 9, "report": 6})
+    page = " ".join(validated(dataset="demo-ct").split())
+    for kind, modality, cells in (("pdf", "DOC", ("9", "9", "all")), ("report", "SR", ("12", "10", "6"))):
+        row = page[page.index(f"<th>{kind}</th>") :].partition("</tr>")[0]
+        assert [cell.partition("</td>")[0] for cell in row.split("<td>")[1:]] == [modality, *cells]
+    assert "look at it" not in page
+    assert "pleural effusion" not in page
+
+
+@pytest.mark.slow
+def test_the_validation_report_finds_documents_that_are_not_as_the_version_says(lease: Lease) -> None:
+    lease.objects |= documents({"pdf": 9, "report": 12}, flagged={"pdf": 8, "report": 6})
+    del lease.objects["documents/1.3.report.0"]
+    lease.objects["documents/1.3.report.1"] = ("document", {"form": "report", "modality": "SR"}, b" ")
+    page = " ".join(validated(dataset="demo-ct").split())
+    assert page.count("look at it") == 4
+    assert "all but fewer than 5" in page
+    assert page.count("fewer than 5 differ") == page.count("fewer than 5 have none") == 1
+
+
+def documents(counts: dict[str, int], *, flagged: dict[str, int]) -> dict[str, Any]:
+    """Documents of ten people, those of each kind that are flagged first, and the table of them."""
+    found: dict[str, Any] = {}
+    rows: dict[str, list[str]] = {"document": [], "patient_id": [], "form": []}
+    for form, count in counts.items():
+        for number in range(count):
+            name, modality = f"1.3.{form}.{number}", {"pdf": "DOC", "report": "SR"}[form]
+            header = {"form": form, "modality": modality, "flagged": number < flagged[form]}
+            found[f"documents/{name}"] = ("document", header, b"A small pleural effusion.\n")
+            for column, value in (("document", name), ("patient_id", f"p{number % 10:03d}"), ("form", form)):
+                rows[column].append(value)
+    return {**found, "tables/documents": ("table", None, arrow_bytes(rows))}
 
 
 @pytest.mark.slow
