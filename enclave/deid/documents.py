@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from enclave.deid.fork_client import client_of
-from enclave.deid.plain_pdf import share_written, write_pdf
+from enclave.deid.plain_pdf import share_shown, write_pdf
 from enclave.deid.reasons import Quarantined
 from enclave.deid.tree import Field, Node, text_at
 
@@ -25,7 +25,7 @@ _SECONDS = 90.0  # the process ends itself before that
 _MAX_BYTES = 32 << 20
 _MAX_ANSWER = 16 << 20
 _LEAST_LETTERS = 20
-_LEAST_WRITTEN = 0.9  # of the letters
+_LEAST_SHOWN = 0.9  # of the letters
 _BLOCK_CHARS = 4_000  # running text is cleaned in blocks: a longer one would be cut off
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_])")
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
@@ -50,7 +50,7 @@ def cleaned_pdf(field: Field, *, clean: Clean) -> bytes:
     empty = sum(not page.strip() for page in pages)
     if sum(map(str.isalpha, whole)) < _LEAST_LETTERS or 2 * empty > len(pages):
         raise Quarantined("document_without_text")
-    if share_written(whole) < _LEAST_WRITTEN:
+    if share_shown(whole) < _LEAST_SHOWN:
         raise Quarantined("document_unreadable")
     made = [_cleaned(page, clean) for page in pages]
     return write_pdf([[_HEAD, "", *made[0]], *made[1:]])

@@ -20,6 +20,7 @@ from enclave.deid.multiplicity import NUMBER_SIZES, has_too_many
 from enclave.deid.names import fold, own_parts
 from enclave.deid.pixel_data import PIXEL_TAGS
 from enclave.deid.places import Place
+from enclave.deid.plain_pdf import has_other_script
 from enclave.deid.private import is_kept
 from enclave.deid.reasons import Quarantined
 from enclave.deid.recurring import KNOWN_BY_BYTES, Key, Recurring
@@ -106,8 +107,13 @@ class InstanceCleaner:
         return self._sweeper.found_in_text(text) or any(word in self._strict.denied for word in fold(text).split())
 
     def clean_block(self, text: str) -> str:
-        """Some lines of a document, cleaned as running text is; lines that are no sentences keep known words only."""
-        if self._long is not None and self._long.takes(text):
+        """Some lines of a document, cleaned as running text is; lines that are no sentences keep known words only.
+
+        The detectors know no other script: a block with words in one is judged as one line, and keeps known words only.
+        """
+        if has_other_script(text):
+            lines = [self._words_of(" ".join(text.split()), words=self._strict)]
+        elif self._long is not None and self._long.takes(text):
             lines = self._long.keep(text).split("\n")
         else:
             lines = [self._words_of(line, words=self._strict) for line in text.split("\n")]

@@ -77,7 +77,7 @@ _TITLES = frozenset(_TITLE_WORDS.split())
 _TITLED = re.compile(rf"(?:{'|'.join(_TITLE_WORDS.split())})\..+", re.IGNORECASE)
 _AGE_NAMES = (
     "age aged alter alt y yo yr yrs year years old jahr jahre jahren j jahrig jahrige jahriger an ans ano anos anni "
-    "edad idade jaar let lat ar"
+    "edad idade jaar let lat ar лет год года возраст ετων ετους ετη"
 )
 _AGE_WORDS = frozenset(_AGE_NAMES.split())
 _PLACE_NAMES = "ward room bed zimmer zi station stn bett chambre lit cama sala stanza letto"
