@@ -14,7 +14,7 @@ from itertools import pairwise
 from pydicom import uid
 
 from enclave.deid.codestreams import Blank, Family, StreamError, holds_words, words_in
-from enclave.deid.pixel_data import PixelElement, native_bits, undeclared
+from enclave.deid.pixel_data import PixelElement, native_bits
 from enclave.deid.reasons import Quarantined
 from enclave.deid.run_lengths import words_in_runs
 from enclave.deid.source import Source
@@ -92,15 +92,16 @@ def _check_unknown(source: Source, tree: Node, element: PixelElement, *, syntax:
         raise StreamError
 
 
-def check_behind(source: Source, tree: Node, elements: tuple[PixelElement, ...], *, found: Search) -> None:
+def check_behind(source: Source, elements: tuple[PixelElement, ...], *, found: Search) -> None:
     """Raises ``Quarantined`` when a text, or what ``found`` looks for, stands behind a native image.
 
     There may be frames that nobody declared, or a text of just their size.
     """
     for element in elements:
-        start, end = undeclared(tree, element)
-        if end - start > 1 and any(found(one) or holds_words(one) for one in _windows(source.pieces(start, end))):
-            raise Quarantined("pixels_irregular")
+        if element.declared is not None:
+            behind = _windows(source.pieces(element.declared, element.end))
+            if any(found(one) or holds_words(one) for one in behind):
+                raise Quarantined("pixels_irregular")
 
 
 def _windows(pieces: Iterable[memoryview]) -> Iterator[bytes]:

@@ -28,7 +28,8 @@ _SHORT_HEADER_VRS = frozenset(_SHORT_NAMES.split())  # PS3.5 7.1.2: a length of 
 class PixelElement:
     """One pixel element: its value is ``start`` to ``end``, the next element begins at ``after``.
 
-    The value of encapsulated pixel data is their items with headers, without the delimiter.
+    The value of encapsulated pixel data is their items with headers, without the delimiter. ``declared``: where a
+    native image ends by its header, when bytes of the value that may be image stand behind it.
     """
 
     tag: int
@@ -38,6 +39,7 @@ class PixelElement:
     after: int
     encapsulated: bool
     whole: bool
+    declared: int | None = None
 
     @property
     def size(self) -> int:
@@ -79,34 +81,23 @@ def check_pixels(tree: Node, elements: tuple[PixelElement, ...], *, syntax: UID)
 
 def trim(tree: Node, elements: tuple[PixelElement, ...]) -> tuple[PixelElement, ...]:
     """The elements, checked before, without what stands behind the image and is none: it may hide anything."""
-    return tuple(replace(element, end=_image_end(tree, element)) for element in elements)
+    return tuple(_trimmed(tree, element) for element in elements)
 
 
-def _image_end(tree: Node, element: PixelElement) -> int:
+def _trimmed(tree: Node, element: PixelElement) -> PixelElement:
     """A whole number of half frames is taken for image: a frame count or a subsampling that is not declared."""
     if element.encapsulated or element.tag != PIXEL_TAGS[0]:
-        return element.end
-    wanted = _image_bytes(tree, element)
-    frame = wanted // max(1, number_at(tree, _FRAMES) or 1)
-    surplus = element.size - wanted
-    if surplus <= 1 or (frame > 1 and surplus * 2 % frame == 0):
-        return element.end
-    return element.start + wanted
-
-
-def undeclared(tree: Node, element: PixelElement) -> tuple[int, int]:
-    """From where to where in its file a trimmed element that is not compressed goes on behind the declared image."""
-    if element.encapsulated or element.tag != PIXEL_TAGS[0]:
-        return element.end, element.end
-    return min(element.end, element.start + _image_bytes(tree, element)), element.end
-
-
-def _image_bytes(tree: Node, element: PixelElement) -> int:
-    """Many say that colours are subsampled and have all of them."""
+        return element
     wanted = (native_bits(tree) + 7) // 8
+    if element.size - wanted <= 1:
+        return element
     if "422" in text_at(tree, _PHOTOMETRIC) and element.size - wanted // 2 * 3 in (0, 1):
-        return wanted // 2 * 3
-    return wanted
+        return element  # many say that colours are subsampled and have all of them
+    declared = element.start + wanted
+    frame = wanted // max(1, number_at(tree, _FRAMES) or 1)
+    if frame > 1 and (element.size - wanted) * 2 % frame == 0:
+        return replace(element, declared=declared)
+    return replace(element, end=declared)
 
 
 def native_bits(tree: Node) -> int:

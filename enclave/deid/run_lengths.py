@@ -13,6 +13,9 @@ from enclave.deid.codestreams import Blank, StreamError
 _HEADER = struct.Struct("<16L")
 _MOST_SEGMENTS = 15
 _NOTHING = 0x80  # a byte of which a decoder makes no sample (G.3.2)
+# By the first byte of a run: how many samples it gives, and how many bytes it takes.
+_GIVES = (*range(1, 129), 0, *range(128, 1, -1))
+_TAKES = (*range(2, 130), 1, *[2] * 127)
 
 
 def words_in_runs(stream: bytes, *, segments: int, samples: int) -> tuple[Blank, ...]:
@@ -40,18 +43,13 @@ def _is_filled(stream: bytes, blank: Blank) -> bool:
 def _end_of_runs(stream: bytes, at: int, end: int, *, samples: int) -> int:
     """Where the last run of a segment ends (G.3.2)."""
     left = samples
-    while left > 0:
-        if at >= end:
-            raise StreamError
-        code = stream[at]
-        if code < _NOTHING:
-            left -= code + 1
-            at += code + 2
-        elif code > _NOTHING:
-            left -= 257 - code
-            at += 2
-        else:
-            at += 1
+    try:
+        while left > 0:
+            code = stream[at]
+            left -= _GIVES[code]
+            at += _TAKES[code]
+    except IndexError:
+        raise StreamError from None
     if left or at > end:
         raise StreamError
     return at

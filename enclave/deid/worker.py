@@ -239,7 +239,7 @@ class Worker:
         if redaction is not None:
             return _Change(redaction, spared)
         words = words_beside(instance.source, instance.tree, elements, syntax=instance.syntax)
-        check_behind(instance.source, instance.tree, elements, found=cleaner.residual_in)
+        check_behind(instance.source, elements, found=cleaner.residual_in)
         return _Change(None, spared, words)
 
     def _redaction(
@@ -410,7 +410,7 @@ def _note_pixels(trace: Trace, elements: tuple[PixelElement, ...], change: _Chan
 
 
 def _note_left_out(trace: Trace, instance: Instance, elements: tuple[PixelElement, ...]) -> None:
-    if elements != instance.pixels:
+    if any(one.end != other.end for one, other in zip(elements, instance.pixels, strict=True)):
         trace.redactions.append((f"{PIXEL_TAGS[0]:08x}", "bytes behind the image"))
     trace.letters += "X" * len(instance.unread)
     trace.redactions += [(f"{tag:08x}", "private value too long to be read") for tag, _ in instance.unread]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from code_streams import (
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.native import _encode_segment
@@ -331,6 +333,8 @@ def test_a_frame_that_nobody_declared_leaves_when_no_words_are_in_it(keyring: Ke
     ds = longer(np.random.default_rng(SEED).bytes(64 * 64))
     assert run(tmp_path, ds, keyring).report["reasons"] == {}
     assert only(tmp_path).PixelData == ds.PixelData
+    (row,) = parquet.read_table(tmp_path / "out" / "provenance.parquet").to_pylist()
+    assert not json.loads(row["redactions"])  # nothing was left out
 
 
 def test_colours_that_are_not_subsampled_though_the_header_says_so_are_the_image(
