@@ -19,6 +19,7 @@ _UNDEFINED = 0xFFFFFFFF
 _ROWS, _COLUMNS, _BITS, _SAMPLES = 0x00280010, 0x00280011, 0x00280100, 0x00280002
 _PHOTOMETRIC, _FRAMES = 0x00280004, 0x00280008
 _MAX_FRAGMENTS = 1 << 22
+_FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 _OTHER_VRS = {0x7FE00008: b"OF", 0x7FE00009: b"OD"}
 _SHORT_NAMES = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
 _SHORT_HEADER_VRS = frozenset(_SHORT_NAMES.split())  # PS3.5 7.1.2: a length of two bytes
@@ -86,9 +87,9 @@ def trim(tree: Node, elements: tuple[PixelElement, ...]) -> tuple[PixelElement, 
 
 def _trimmed(tree: Node, element: PixelElement) -> PixelElement:
     """A whole number of half frames is taken for image: a frame count or a subsampling that is not declared."""
-    if element.encapsulated or element.tag != PIXEL_TAGS[0]:
+    if element.encapsulated:
         return element
-    wanted = (native_bits(tree) + 7) // 8
+    wanted = (native_bits(tree, bits=_FLOAT_BITS.get(element.tag)) + 7) // 8
     if element.size - wanted <= 1:
         return element
     if "422" in text_at(tree, _PHOTOMETRIC) and element.size - wanted // 2 * 3 in (0, 1):
@@ -100,16 +101,19 @@ def _trimmed(tree: Node, element: PixelElement) -> PixelElement:
     return replace(element, end=declared)
 
 
-def native_bits(tree: Node) -> int:
-    """Bits of all frames when they are not compressed, by the header; raises ``ValueError`` when it does not say."""
+def native_bits(tree: Node, *, bits: int | None = None) -> int:
+    """Bits of all frames when they are not compressed, by the header; raises ``ValueError`` when it does not say.
+
+    ``bits``: of one sample, where something else than the header says so.
+    """
     samples = 2 if "422" in text_at(tree, _PHOTOMETRIC) else number_at(tree, _SAMPLES) or 1
-    bits = samples * (number_at(tree, _FRAMES) or 1)
+    total = samples * (number_at(tree, _FRAMES) or 1)
     for tag in (_ROWS, _COLUMNS, _BITS):
         number = number_at(tree, tag)
         if number is None:
             raise ValueError(tag)
-        bits *= number
-    return bits
+        total *= bits if bits and tag == _BITS else number
+    return total
 
 
 def pixel_sha256(source: Source, elements: tuple[PixelElement, ...], *, blanks: tuple[Blank, ...] = ()) -> str:

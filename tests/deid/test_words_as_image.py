@@ -329,6 +329,24 @@ def test_words_as_long_as_frames_that_nobody_declared_hold_the_image_back(
     assert job.report["reasons"] == {"pixels_irregular": 1}
 
 
+@pytest.mark.parametrize(("tag", "vr", "size"), [(0x7FE00008, "OF", 4), (0x7FE00009, "OD", 8)])
+@pytest.mark.parametrize("frames", [0, 1])
+def test_so_it_is_with_numbers_that_have_a_fraction_and_a_shorter_text_goes(
+    tag: int, vr: str, size: int, frames: int, keyring: Keyring, tmp_path: Path
+) -> None:
+    ds = native()
+    del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+    ds.BitsAllocated = size * 8
+    image = picture().astype(f"<f{size}").tobytes()
+    text = (TEXT * 2)[:64] if not frames else (TEXT + bytes(997)).ljust(len(image), b"\0")[: len(image)]
+    ds.add_new(tag, vr, image + text)
+    reasons = run(tmp_path, ds, keyring).report["reasons"]
+    assert reasons == ({"pixels_irregular": 1} if frames else {})
+    if not frames:
+        assert only(tmp_path)[tag].value == image
+        assert check_output(tmp_path / "out", against=[tmp_path / "in"], keyring=keyring, recipe=HEADERS)["ok"]
+
+
 def test_a_frame_that_nobody_declared_leaves_when_no_words_are_in_it(keyring: Keyring, tmp_path: Path) -> None:
     ds = longer(np.random.default_rng(SEED).bytes(64 * 64))
     assert run(tmp_path, ds, keyring).report["reasons"] == {}
