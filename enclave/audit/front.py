@@ -68,15 +68,15 @@ class LedgerServer(WireServer):
     def _begin(self, sock: socket.socket, number: int) -> None:
         try:
             peer = peer_of(sock, number)
-        except OSError:
+            if not self._may_ask(peer):
+                self._serve_in_thread(sock, number)
+                return
+            sock.setblocking(False)  # noqa: FBT003 - the method takes it so
+            fd = sock.fileno()
+            self._connections[fd] = _Connection(sock, peer, time.monotonic())
+            self._poll.register(fd, select.EPOLLIN)
+        except (OSError, ValueError):  # the client is gone, or we are closing
             self._forget(sock)
-            return
-        if not self._may_ask(peer):
-            self._serve_in_thread(sock, number)
-            return
-        sock.setblocking(False)  # noqa: FBT003 - the method takes it so
-        self._connections[sock.fileno()] = _Connection(sock, peer, time.monotonic())
-        self._poll.register(sock.fileno(), select.EPOLLIN)
 
     def _run(self) -> None:
         while not self._closed:
