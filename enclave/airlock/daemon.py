@@ -46,7 +46,7 @@ EVENT_OF: Final[Mapping[type[Any], str]] = MappingProxyType(
 )
 """Each request that does something, and the event that it leaves."""
 
-READS: Final[frozenset[type[Any]]] = frozenset({messages.ListRequests, messages.AskStatus, messages.SubmitExecution})
+READS: Final[frozenset[type[Any]]] = frozenset({messages.ListRequests, messages.AskStatus, messages.TakeSubmitPage})
 """Requests that change nothing which lasts and show nothing but a list; a refused list still leaves an event."""
 
 FROM_LAUNCHER: Final = (messages.OpenSubmitListener, messages.CloseSubmitListener)
@@ -112,6 +112,7 @@ class AirlockDaemon:
             log=self._log,
             allowed_uids=allowed,
             mode=0o600 if allowed == {os.getuid()} else 0o666,  # SO_PEERCRED decides, not the mode
+            max_descriptors=1,
         )
         self._server.start()
 
@@ -131,7 +132,7 @@ class AirlockDaemon:
         table: dict[type[Any], Handler] = {
             messages.OpenSubmitListener: submissions.open_listener,
             messages.CloseSubmitListener: submissions.close_listener,
-            messages.SubmitExecution: submissions.execution,
+            messages.TakeSubmitPage: submissions.take_page,
             messages.ListRequests: desk.list_requests,
             messages.ShowRequest: desk.show,
             messages.Preview: desk.preview,
@@ -144,7 +145,7 @@ class AirlockDaemon:
         return table
 
     def _from_launcher(self, handler: Handler) -> Handler:
-        """A tap may tell which cell runs; only a daemon may say whose kernel a socket is."""
+        """A tap may say what runs in a kernel; only a daemon may say whose kernel a socket is."""
         trusted = {os.getuid(), *self._home.settings(PeerSettings, section="peers").uids}
 
         def guarded(message: Any, call: Call) -> Any:

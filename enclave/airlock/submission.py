@@ -17,7 +17,7 @@ from enclave.airlock.trail import SERVICE, Deed
 from enclave.airlock.views import status_view
 from enclave.audit.misuse import MisuseRecorder
 from enclave.core.clock import format_time
-from enclave.core.errors import ConflictError, InvalidError, NotFoundError
+from enclave.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import check_name, check_principal, check_token_id
 from enclave.policy.decide import check, decide
 from enclave.policy.model import Actor, Facts, ProjectFacts, Resource
@@ -30,10 +30,11 @@ from enclave.wire.messages.airlock import (
     EgressStatusList,
     OpenSubmitListener,
     Submit,
-    SubmitExecution,
     SubmitListener,
+    TakeSubmitPage,
 )
 from enclave.wire.messages.schema import Done
+from enclave.wire.page import ExecutionView, execution_unknown
 from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, WireServer
 
 SOCKET_NAME: Final = "submit.sock"
@@ -41,11 +42,17 @@ SOCKET_NAME: Final = "submit.sock"
 
 @dataclass(slots=True)
 class Binding:
-    """Who a kernel's socket stands for; ``cell`` is what the tap says runs now."""
+    """Who a kernel's socket stands for; the tap's ``page`` says what runs in it."""
 
     listener: ListenerRecord
-    cell: str | None = None
+    page: ExecutionView | None = field(default=None, repr=False)
     server: WireServer | None = field(default=None, repr=False)
+
+    def running(self) -> str | None:
+        """The execution that runs now, or None; raises ``UnavailableError`` when there is no page or nothing on it."""
+        if self.page is None:
+            raise execution_unknown()
+        return self.page.running()
 
 
 class Submissions:
@@ -113,13 +120,15 @@ class Submissions:
             self._trail.done(self._listener_deed(binding.listener), act="close")
         return Done()
 
-    def execution(self, message: SubmitExecution, call: Call) -> Done:
-        """Notes the running cell; an unknown kernel has no socket, so there is nothing to note."""
-        del call
+    def take_page(self, message: TakeSubmitPage, call: Call) -> Done:
+        """From now on this page of the tap says what runs in the kernel."""
         with self._guard:
             binding = self._bindings.get(message.kernel)
-            if binding is not None and message.ended in (None, binding.cell):
-                binding.cell = message.cell
+        if binding is None:
+            raise NotFoundError("kernel: wanted one with a submit socket, got another", code="kernel_unknown")
+        deed = replace(self._listener_deed(binding.listener), detail={"act": "page"})
+        with self._trail.telling(deed):
+            binding.page = ExecutionView(call.only_descriptor(), kernel=message.kernel)
         return Done()
 
     # ── from a kernel ───────────────────────────────────────────────────────
@@ -133,9 +142,9 @@ class Submissions:
             role=bound.role,
             project=bound.project,
             kernel=bound.kernel,
-            cell=binding.cell,
             detail={"files": len(message.names)},
         )
+        deed = replace(deed, cell=self._running(binding, deed))
         self._clock.asked()  # before the facts: they, too, are judged by what the ledger knows
         standing = self._members.standing(bound.person, bound.project)
         with self._trail.telling(deed):
@@ -153,6 +162,14 @@ class Submissions:
         bound = binding.listener
         found = self._store.of_author(bound.person, project=bound.project)
         return EgressStatusList(requests=tuple(status_view(record) for record in found[:50]))
+
+    def _running(self, binding: Binding, deed: Deed) -> str | None:
+        """What runs in the kernel now; without the tap's word for it the submission is refused."""
+        try:
+            return binding.running()
+        except UnavailableError as error:
+            self._trail.refused(deed, error.code)
+            raise
 
     def _check_right(self, bound: ListenerRecord, standing: ProjectFacts) -> None:
         facts = Facts(project=standing)

@@ -48,6 +48,10 @@ class Trail:
         """It happened; written before the change is committed. ``bodies`` are people's words, kept encrypted."""
         self._write(deed, "ok", None, detail, bodies)
 
+    def refused(self, deed: Deed, reason: str) -> None:
+        """It may not happen; the caller raises why."""
+        self._write(deed, "refused", reason, {})
+
     @contextmanager
     def telling(self, deed: Deed, *, failed: bool = False) -> Iterator[None]:
         """Turns an error of ours inside into a refused (or failed) event, then lets it go on.

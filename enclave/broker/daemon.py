@@ -42,20 +42,20 @@ from enclave.sealed.reader import open_unwrapper, open_version, verify_version
 from enclave.sealed.store import SealedStore
 from enclave.wire.messages.broker import (
     CloseListener,
-    Execution,
-    LeasesReply,
     Listener,
     OpenListener,
     Reads,
     ReadsReply,
     ReplayDetermination,
     ReplayReply,
+    TakePage,
     VerifyReply,
     VerifyVersion,
 )
 from enclave.wire.messages.facts import LeaseFacts
 from enclave.wire.messages.schema import Done
-from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Handler, WireServer
+from enclave.wire.page import ExecutionView
+from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Handler, Reply, WireServer
 
 OPERATOR = "operator"
 
@@ -118,7 +118,7 @@ class BrokerDaemon:
         handlers: dict[type[Any], Handler] = {
             OpenListener: self._open_listener,
             CloseListener: self._close_listener,
-            Execution: self._execution,
+            TakePage: self._take_page,
             Reads: self._reads,
             VerifyVersion: self._verify,
             ReplayDetermination: self._replay,
@@ -183,14 +183,18 @@ class BrokerDaemon:
         self._end(message.kernel, "kernel_ended", tell_launcher=False)
         return Done()
 
-    def _execution(self, message: Execution, _call: Call) -> LeasesReply:
+    def _take_page(self, message: TakePage, call: Call) -> Reply:
         session = self._session(message.kernel)
-        session.set_cell(message.cell, ended=message.ended)
-        return session.in_force()
+        try:
+            session.take_page(ExecutionView(call.only_descriptor(), kernel=message.kernel))
+        except InvalidError as error:
+            detail = {"act": "page", "uid": call.peer.uid}
+            record_for(self._audit, session, "broker.listener", outcome="refused", reason=error.code, detail=detail)
+            raise
+        return Reply(session.in_force(), (session.change_page(),))
 
     def _reads(self, message: Reads, _call: Call) -> ReadsReply:
         session = self._session(message.kernel)
-        session.set_cell(None, ended=message.cell)
         datasets, objects, count = session.reads(message.cell)
         return ReadsReply(datasets=datasets, objects=objects, object_count=count, in_force=session.in_force())
 

@@ -123,7 +123,7 @@ class Desk:
 
     def list_datasets(self, _message: ListDatasets) -> DatasetList:
         """What this kernel may open now."""
-        cell = self._session.cell
+        cell = self._cell("dataset.list")
         who = self._who
         versions = self._asking("dataset.list", cell, self._shared.facts.versions, role=who.role, project=who.project)
         infos = []
@@ -136,7 +136,7 @@ class Desk:
 
     def open_dataset(self, message: OpenDataset) -> LeaseReply:
         """A new lease, if policy says so."""
-        cell = self._session.cell
+        cell = self._cell("dataset.open")
         check_name(message.dataset, what="dataset")
         found = self._facts("dataset.open", cell, message.dataset, message.version)
         decision = self._decision(found)
@@ -180,13 +180,13 @@ class Desk:
 
     def list_objects(self, message: ListObjects) -> ObjectPage:
         """What follows in the list of an open lease."""
-        lease = self._lease("dataset.open", message.lease, self._session.cell)
+        lease = self._lease("dataset.open", message.lease, self._cell("dataset.open"))
         objects, more = _page(self._version(lease).manifest.entries, after=message.after)
         return ObjectPage(objects=objects, more=more)
 
     def read_objects(self, message: ReadObjects) -> Reply:
         """Sealed memory, one descriptor per name."""
-        cell = self._session.cell
+        cell = self._cell("dataset.read")
         names = message.names
         if not 1 <= len(names) <= MAX_OBJECTS:
             raise InvalidError(f"objects: wanted 1 to {MAX_OBJECTS} names in one request, got {len(names)}")
@@ -230,6 +230,13 @@ class Desk:
         if self._session.ended:
             raise lease_ended()
         return act(message, call)
+
+    def _cell(self, kind: str) -> str:
+        """What runs in the kernel now; without the tap's word for it the act is refused."""
+        try:
+            return self._session.cell
+        except UnavailableError as error:
+            raise self._refused(kind, error) from None
 
     def _load(self, version: OpenVersion, keys: list[ObjectKey], event: dict[str, Any]) -> list[int]:
         descriptors: list[int] = []

@@ -47,7 +47,8 @@ class KeepingDesk(Desk):
 
     def save(self, message: SaveIntermediate, call: Call) -> SavedReply:
         """Seals the descriptor's bytes under the name; a name belongs to whoever saved it first."""
-        cell, project = self._session.cell, self._project("intermediate.save")
+        cell = self._cell("intermediate.save")
+        project = self._project("intermediate.save", cell)
         check_name(message.name, what="intermediate")
         size, header = _checked(message, call)
         wanted = intermediate_id(project, message.name)
@@ -79,7 +80,8 @@ class KeepingDesk(Desk):
 
     def load(self, message: LoadIntermediate, _call: Call) -> Reply:
         """Its bytes as sealed memory, if everything that it comes from may be opened now."""
-        cell, project = self._session.cell, self._project("intermediate.load")
+        cell = self._cell("intermediate.load")
+        project = self._project("intermediate.load", cell)
         wanted = intermediate_id(project, message.name)
         try:
             record = self._kept.record(project, wanted)
@@ -110,11 +112,11 @@ class KeepingDesk(Desk):
 
     # ── steps ───────────────────────────────────────────────────────────────
 
-    def _project(self, kind: str) -> str:
+    def _project(self, kind: str, cell: str) -> str:
         if self._who.project:
             return self._who.project
         words = "intermediate: wanted a kernel that works for a project, got one without; an assessment keeps nothing"
-        raise self._refused(kind, DeniedError(words, code="no_project"), cell=self._session.cell)
+        raise self._refused(kind, DeniedError(words, code="no_project"), cell=cell)
 
     def _allowed(self, kind: str, name: VersionName, cell: str, *, record: Record | None = None) -> LeaseFacts:
         found = self._facts(kind, cell, name.dataset, name.version)

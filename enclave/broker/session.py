@@ -12,6 +12,7 @@ from enclave.core.ids import VersionName
 from enclave.sealed.reader import OpenVersion
 from enclave.wire.messages.broker import LeaseInForce, LeasesReply
 from enclave.wire.messages.facts import LeaseFacts
+from enclave.wire.page import ChangePage, ExecutionView, execution_unknown
 
 BACKGROUND = "background"
 MAX_NAMED_OBJECTS = 200
@@ -59,34 +60,45 @@ class Session:
         self._leases: dict[str, Lease] = {}
         self._opened: set[VersionName] = set()
         self._reads: OrderedDict[str, CellReads] = OrderedDict()
-        self._cell: str | None = None
+        self._page: ExecutionView | None = None
+        self._told = ChangePage(identity.kernel)
         self._ended = False
         self._change = 0
 
     @property
     def cell(self) -> str:
-        """The running cell execution, or ``background``."""
-        return self._cell or BACKGROUND
+        """The running cell execution as the tap's page says it now, or ``background``.
+
+        Raises ``UnavailableError`` when there is no page, as after a start of the broker, or nothing whole on it.
+        """
+        page = self._page
+        if page is None:
+            raise execution_unknown()
+        return page.running() or BACKGROUND
 
     @property
     def ended(self) -> bool:
         """Whether nothing may be handed out any more."""
         return self._ended
 
-    def set_cell(self, cell: str | None, *, ended: str | None = None) -> None:
-        """The tap says which execution runs now; the end of one that no longer runs changes nothing."""
-        with self._guard:
-            if ended in (None, self._cell):
-                self._cell = cell
+    def take_page(self, page: ExecutionView) -> None:
+        """From now on ``page`` says which execution runs."""
+        self._page = page
+
+    def change_page(self) -> int:
+        """A descriptor of the page that says how often the leases have changed; the caller closes it."""
+        return self._told.descriptor()
 
     def add(self, lease: Lease) -> None:
         """Raises ``DeniedError`` when the session ended meanwhile."""
         with self._guard:
             if self._ended:
                 raise lease_ended()
-            self._change += lease.id not in self._leases
+            fresh = lease.id not in self._leases
             self._leases[lease.id] = lease
             self._opened.add(lease.name)
+            if fresh:
+                self._count_change()
 
     def lineage(self) -> list[VersionName]:
         """Every version that this kernel ever opened: what it computes may come from any of them."""
@@ -119,10 +131,15 @@ class Session:
         """Ends all leases and returns them; a second time there are none."""
         with self._guard:
             self._ended = True
-            self._change += 1
             ended = list(self._leases.values())
             self._leases.clear()
+            self._count_change()
             return ended
+
+    def _count_change(self) -> None:
+        """Told before whoever opened or ended it hears so. Holds the guard."""
+        self._change += 1
+        self._told.tell(self._change)
 
     def note(self, cell: str, *, name: VersionName, objects: Iterable[str]) -> None:
         """Remembers what a cell read."""

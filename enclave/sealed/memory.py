@@ -10,9 +10,10 @@ import fcntl
 import os
 from collections.abc import Callable
 
+from enclave.runtime.memory import new_memory
+
 Put = Callable[[memoryview], None]
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_MFD_NOEXEC_SEAL = 0x0008  # Linux 6.3: can never be made executable; older kernels say EINVAL
 
 
 def sealed_memory(size_bytes: int, *, fill: Callable[[Put], object]) -> int:
@@ -21,7 +22,7 @@ def sealed_memory(size_bytes: int, *, fill: Callable[[Put], object]) -> int:
     When ``fill`` raises, the memory is given back and nothing is left of it. ``size_bytes`` reserves the size;
     the result has exactly as many bytes as were put.
     """
-    fd = _create()
+    fd = new_memory("enclave")
     try:
         os.ftruncate(fd, size_bytes)
         at = 0
@@ -44,11 +45,3 @@ def sealed_memory(size_bytes: int, *, fill: Callable[[Put], object]) -> int:
 def fresh_readonly(fd: int) -> int:
     """A new read-only open file description of the same memory, to be handed out: own offset, no way to write."""
     return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _create() -> int:
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        return os.memfd_create("enclave", flags | _MFD_NOEXEC_SEAL)
-    except OSError:
-        return os.memfd_create("enclave", flags)

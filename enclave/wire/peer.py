@@ -54,6 +54,12 @@ class Call:
     peer: Peer
     descriptors: list[int] = field(default_factory=list)
 
+    def only_descriptor(self) -> int:
+        """The one beside the frame, still to be closed here; raises ``InvalidError`` for none or several."""
+        if len(self.descriptors) != 1:
+            raise InvalidError(f"request: wanted one descriptor beside it, got {len(self.descriptors)}")
+        return self.descriptors[0]
+
 
 Handler = Callable[[Any, Call], Any]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from enclave.wire.messages.schema import request_type, to_json
 
 MAX_AT_ONCE: Final = 64 << 10  # what an empty socket takes in one piece; larger requests go by ``WireClient``
 _LENGTH: Final = struct.Struct(">I")
+_RIGHT: Final = struct.Struct("i")
 _PIECE: Final = 1 << 16
 Quick = Callable[[bytes, bytes], Any]  # the answer's bytes and the request's id, to the reply, or None
 
@@ -28,11 +30,16 @@ class BrokenLineError(Exception):
 class PolledLine:
     """At most one question at a time. ``watch`` and ``unwatch`` get the descriptor that the poller looks at.
 
+    ``brings`` says that a descriptor may come beside an answer; any other is closed by the kernel.
     Not thread-safe: it belongs to the thread of its poller.
     """
 
-    def __init__(self, path: Path, *, watch: Callable[[int], None], unwatch: Callable[[int], None]) -> None:
+    def __init__(
+        self, path: Path, *, watch: Callable[[int], None], unwatch: Callable[[int], None], brings: bool = False
+    ) -> None:
         self._path = path
+        self._brings = brings
+        self._brought: list[int] = []
         self._watch, self._unwatch = watch, unwatch
         self._sock: socket.socket | None = None
         self._asked: tuple[str, type[Any], Quick | None] | None = None
@@ -48,11 +55,18 @@ class PolledLine:
         """Whether an answer is still to come."""
         return self._asked is not None
 
-    def ask(self, message: Any) -> None:
-        """Sends ``message``; raises ``BrokenLineError`` when it cannot be sent at once."""
-        self.ask_encoded(type(message), encode(to_json(message)))
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as the poller has said."""
+        return self._sock is not None
 
-    def ask_encoded(self, kind: type[Any], body: bytes, *, quick: Quick | None = None) -> None:
+    def ask(self, message: Any, *, descriptors: Sequence[int] = ()) -> None:
+        """Sends ``message``; raises ``BrokenLineError`` when it cannot be sent at once. Closes no descriptor."""
+        self.ask_encoded(type(message), encode(to_json(message)), descriptors=descriptors)
+
+    def ask_encoded(
+        self, kind: type[Any], body: bytes, *, quick: Quick | None = None, descriptors: Sequence[int] = ()
+    ) -> None:
         """As ``ask``, for a body that is canonical JSON already; ``quick`` returns the reply of an answer
         that is spelled as it knows it, which must be the canonical spelling; None leaves it to the long way.
         """
@@ -65,7 +79,9 @@ class PolledLine:
             raise BrokenLineError
         try:
             sock = self._connected()
-            if sock.send(_LENGTH.pack(len(data)) + data) != _LENGTH.size + len(data):
+            data = _LENGTH.pack(len(data)) + data
+            sent = socket.send_fds(sock, [data], descriptors) if descriptors else sock.send(data)
+            if sent != len(data):
                 raise BrokenLineError
         except (OSError, BrokenLineError):
             self.drop()
@@ -97,9 +113,16 @@ class PolledLine:
             raise BrokenLineError
         return body_of(value, reply, [])
 
+    def brought(self) -> list[int]:
+        """The descriptors that came beside the last answer; they are the caller's."""
+        found, self._brought = self._brought, []
+        return found
+
     def drop(self) -> None:
         """Ends the connection: an answer that nobody took must not be taken for the next one."""
         self._asked, self._data = None, b""
+        for descriptor in self.brought():
+            os.close(descriptor)
         if self._sock is not None:
             self._unwatch(self._sock.fileno())
             self._sock.close()
@@ -122,12 +145,23 @@ class PolledLine:
             self._sock = sock
         return self._sock
 
+    def _received(self, sock: socket.socket) -> bytes:
+        if not self._brings:
+            return sock.recv(_PIECE)
+        part, ancillary, flags, _ = sock.recvmsg(_PIECE, socket.CMSG_LEN(_RIGHT.size), socket.MSG_CMSG_CLOEXEC)
+        for level, kind, rights in ancillary:
+            if (level, kind, len(rights)) == (socket.SOL_SOCKET, socket.SCM_RIGHTS, _RIGHT.size):
+                self._brought += _RIGHT.unpack(rights)
+        if flags & socket.MSG_CTRUNC or len(self._brought) > 1:
+            raise WireError("wire: wanted at most one descriptor, got more")
+        return part
+
     def _frame(self) -> bytes | None:
         """The next frame, None while it is not all there; raises ``WireError`` at the end of the stream."""
         if self._sock is None:
             return None
         with contextlib.suppress(BlockingIOError):
-            part = self._sock.recv(_PIECE)
+            part = self._received(self._sock)
             self._data += part
             if not part or self._asked is None:
                 raise WireError("wire: wanted an answer, got the end of the stream or what nobody asked for")

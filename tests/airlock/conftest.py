@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import io
 import os
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import hand_over
 from PIL import Image, ImageDraw
 
 from enclave.airlock.daemon import AirlockDaemon
 from enclave.airlock.settings import AirlockSettings
 from enclave.core.canonical import canonical_bytes, parse_json
-from enclave.core.errors import DeniedError
+from enclave.core.errors import DeniedError, NotFoundError
 from enclave.keys.files import new_ed25519, new_symmetric
 from enclave.policy.model import Actor
 from enclave.runtime.home import Home
@@ -31,6 +33,7 @@ from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock as m
 from enclave.wire.messages.facts import AskProjectStanding, ProjectStanding
 from enclave.wire.messages.launcher import CheckReply, RunCheck
+from enclave.wire.page import ExecutionPage
 from enclave.wire.peer import WireServer
 
 PEOPLE = {
@@ -140,6 +143,7 @@ class AirlockStand:
     clients: list[WireClient] = field(default_factory=list)
     kernels: dict[tuple[str, str], str] = field(default_factory=dict)
     disabled: set[str] = field(default_factory=set)  # people whom the Hub does not know any more
+    pages: dict[str, ExecutionPage] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
@@ -155,6 +159,9 @@ class AirlockStand:
             clock=self.auditd.clock,
         )
         self.daemon.start()
+        for kernel in self.kernels.values():  # as a tap does whose airlock is back
+            with contextlib.suppress(NotFoundError):
+                self.hand_over(kernel)
 
     def stop(self) -> None:
         if self.daemon is not None:
@@ -198,7 +205,13 @@ class AirlockStand:
                 )
             )
             self.kernels[key] = kernel
+            self.hand_over(kernel)
         return self.kernels[key]
+
+    def hand_over(self, kernel: str) -> None:
+        """As the kernel's tap does."""
+        page = self.pages.setdefault(kernel, ExecutionPage(kernel))
+        hand_over(self.home.socket("airlockd"), m.TakeSubmitPage(kernel=kernel), page)
 
     def socket(self, kernel: str) -> Path:
         return self.home.run_dir / "kernels" / kernel[:8] / "submit.sock"

@@ -431,9 +431,9 @@ def test_bytes_changed_after_submission_change_nothing(airlock: Any, make_memory
 
 def test_the_cell_comes_from_the_tap_not_from_the_kernel(airlock: Any) -> None:
     kernel = airlock.kernel()
-    airlock.ask(m.SubmitExecution(kernel=kernel, cell="ab" * 16))
+    airlock.pages[kernel].show("ab" * 16)
     request = airlock.submit().id
-    airlock.ask(m.SubmitExecution(kernel=kernel))
+    airlock.pages[kernel].show(None)
     assert airlock.show("ada", request).cell == "ab" * 16
     assert airlock.auditd.events(kind="egress.submit", outcome="ok")[-1]["cell"] == "ab" * 16
 

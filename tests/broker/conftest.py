@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -15,11 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pages import hand_over
 
 from enclave.broker.daemon import BrokerDaemon
 from enclave.broker.settings import BrokerSettings
 from enclave.core.clock import format_time
-from enclave.core.errors import EnclaveError
+from enclave.core.errors import EnclaveError, NotFoundError
 from enclave.keys.files import new_x25519
 from enclave.keys.uri import file_uri
 from enclave.keys.wrap import open_wrapper
@@ -27,7 +29,7 @@ from enclave.runtime.log import Log
 from enclave.sealed.store import SealedStore
 from enclave.sealed.writer import PlainObject, SealedVersion, seal_version
 from enclave.wire.client import WireClient
-from enclave.wire.messages.broker import CloseListener, Execution, OpenDataset, OpenListener, ReadObjects, Reads
+from enclave.wire.messages.broker import CloseListener, OpenDataset, OpenListener, ReadObjects, Reads, TakePage
 from enclave.wire.messages.facts import (
     AskEngagements,
     AskLeaseFacts,
@@ -40,6 +42,7 @@ from enclave.wire.messages.facts import (
 from enclave.wire.messages.launcher import EndKernel
 from enclave.wire.messages.registry import Version
 from enclave.wire.messages.schema import Done
+from enclave.wire.page import ExecutionPage
 from enclave.wire.peer import Call, WireServer
 
 CANARY = "Canary^Carla-19010203"
@@ -112,6 +115,7 @@ class Kernel:
     id: str
     directory: Path
     client: WireClient
+    page: ExecutionPage  # as its tap has it
 
     def open(self, dataset: str = "demo-ct", version: int | None = None) -> Any:
         return self.client.call(OpenDataset(dataset=dataset, version=version))
@@ -149,6 +153,9 @@ class BrokerStand:
     def start(self) -> None:
         self.daemon = BrokerDaemon(self.audit.home, log=Log("brokerd"), settings=self.settings, clock=self.clock)
         self.daemon.start()
+        for kernel in self.kernels:  # as a tap does whose broker is back
+            with contextlib.suppress(NotFoundError):
+                self.hand_over(kernel)
 
     def stop(self) -> None:
         if self.daemon is not None:
@@ -188,12 +195,17 @@ class BrokerStand:
                 uid=os.getuid() if uid is None else uid,
             )
         )
-        found = Kernel(kernel, directory, WireClient(Path(listener.socket)))
+        found = Kernel(kernel, directory, WireClient(Path(listener.socket)), ExecutionPage(kernel))
         self.kernels.append(found)
+        self.hand_over(found)
         return found
 
+    def hand_over(self, kernel: Kernel) -> tuple[Any, Any]:
+        """As the kernel's tap does; the leases in force, and the page that says when they change."""
+        return hand_over(self.audit.home.socket("brokerd"), TakePage(kernel=kernel.id), kernel.page)
+
     def cell(self, kernel: Kernel, cell: str | None) -> None:
-        self.call(Execution(kernel=kernel.id, cell=cell))
+        kernel.page.show(cell)
 
     def reads(self, kernel: Kernel, cell: str) -> Any:
         return self.call(Reads(kernel=kernel.id, cell=cell))

@@ -13,7 +13,7 @@ import pytest
 
 from enclave.keys.files import new_x25519
 from enclave.wire.client import WireClient
-from enclave.wire.messages.broker import Execution
+from enclave.wire.messages.broker import Reads
 
 ARGV = [sys.executable, "-m", "enclave.cli.brokerd", "--home"]
 
@@ -31,7 +31,7 @@ def test_it_answers_when_it_says_ready_and_ends_cleanly(auditd: Any) -> None:
             assert line, "ended before it was ready"
         client = WireClient(auditd.home.socket("brokerd"))
         with pytest.raises(Exception, match="kernel: wanted one with a lease socket"):
-            client.call(Execution(kernel="0" * 32, cell=None))
+            client.call(Reads(kernel="0" * 32, cell="1" * 32))
         client.close()
     finally:
         process.send_signal(signal.SIGTERM)

@@ -28,13 +28,13 @@ from enclave.sealed.writer import PlainObject
 from enclave.wire.client import WireClient
 from enclave.wire.messages.broker import (
     CloseListener,
-    Execution,
     LeasesReply,
     ListDatasets,
     ListObjects,
     OpenDataset,
     OpenListener,
     ReadObjects,
+    TakePage,
     VerifyVersion,
 )
 from enclave.wire.messages.facts import Engagement
@@ -311,17 +311,23 @@ def test_a_process_of_another_uid_is_refused_on_a_kernels_socket(broker: Stand) 
 
 
 def test_the_tap_is_told_which_leases_are_in_force(broker: Stand) -> None:
-    """At the beginning of each cell, and at its end; a lease of another kernel is none of it."""
+    """When it hands its page over, and at the end of each cell; a lease of another kernel is none of it."""
     other = broker.kernel()
     other.open()
     kernel = broker.kernel()
-    assert broker.call(Execution(kernel=kernel.id, cell=CELL)) == LeasesReply(leases=())
+    said, told = broker.hand_over(kernel)
+    assert (said, told.change()) == (LeasesReply(leases=()), 0)
     lease = kernel.open().lease
+    assert told.change() == 1  # before the kernel hears of its lease
     kernel.open()  # the same one again
     (held,) = broker.reads(kernel, CELL).in_force.leases
     assert (held.lease, held.version) == (lease, "demo-ct@1")
-    said = broker.call(Execution(kernel=kernel.id, cell="2" * 32))
-    assert (said.leases, said.count, said.change) == ((held,), 1, 1)
+    said, told = broker.hand_over(kernel)
+    assert (said.leases, said.count, said.change, told.change()) == ((held,), 1, 1, 1)
+    broker.close(kernel)
+    assert told.change() == 2
+    with pytest.raises(NotFoundError):
+        broker.hand_over(kernel)
 
 
 def test_many_leases_are_counted_though_not_all_are_named() -> None:
@@ -339,7 +345,7 @@ def test_a_kernels_socket_serves_no_request_of_the_launcher(broker: Stand) -> No
     listener = OpenListener(
         kernel="0" * 32, person="ada", role="auditor", project="demo", directory=str(kernel.directory), uid=0
     )
-    for message in (listener, CloseListener(kernel=kernel.id), Execution(kernel=kernel.id, cell=CELL)):
+    for message in (listener, CloseListener(kernel=kernel.id), TakePage(kernel=kernel.id)):
         with pytest.raises(InvalidError):
             kernel.client.call(message)
     assert kernel.open().version == 1

@@ -19,6 +19,7 @@ from dicom_objects import encoded
 from document_cohort import DocumentCohort, letter, make_document_cohort, report, said_of
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import hand_over
 
 import enclave_kernel
 from enclave.broker.daemon import BrokerDaemon
@@ -40,9 +41,10 @@ from enclave.runtime.log import Log
 from enclave.sealed.reader import open_unwrapper, open_version
 from enclave.sealed.store import SealedStore
 from enclave.wire.client import WireClient
-from enclave.wire.messages.broker import Execution, OpenListener, Reads
+from enclave.wire.messages.broker import OpenListener, Reads, TakePage
 from enclave.wire.messages.facts import AskLeaseFacts, LeaseFacts
 from enclave.wire.messages.intake import Batch
+from enclave.wire.page import ExecutionPage
 from enclave.wire.peer import WireServer
 from enclave_kernel.errors import EnclaveError
 from enclave_kernel.listing import Object
@@ -108,6 +110,8 @@ class Stand:
         folder.mkdir(parents=True)
         listener = {"role": "researcher", "directory": str(folder), "uid": os.getuid()}
         self.ask(OpenListener(kernel=kernel, person=person, project=project, **listener))
+        self.page = ExecutionPage(kernel)
+        hand_over(self.home.socket("brokerd"), TakePage(kernel=kernel), self.page)
         self.drop()
         os.environ["ENCLAVE_RUN_DIR"] = str(folder)
         return kernel
@@ -231,7 +235,7 @@ def test_the_draft_says_how_many_texts_wait_for_a_person_and_a_review_is_require
 
 def test_a_document_is_read_through_a_lease_as_an_event_and_refused_to_neighbours(stand: Any, broker: Stand) -> None:
     kernel = broker.become()
-    broker.ask(Execution(kernel=kernel, cell="e" * 32))
+    broker.page.show("e" * 32)
     ds = enclave_kernel.open("letters")
     letter = next(one for one in ds.documents if one.modality == "DOC")
     assert "pleural effusion" in ds.document(letter)

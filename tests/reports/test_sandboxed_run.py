@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from code_desk import code_desk
 from lease import Lease
+from pages import Holder
 
 from enclave.core.errors import UnavailableError
 from enclave.keys.files import new_symmetric
@@ -54,19 +55,20 @@ def neighbours(home: Any, lease: Lease) -> list[WireServer]:
     def reads(*_: Any) -> broker.ReadsReply:
         return broker.ReadsReply(datasets=("demo-ct@1",), objects=())
 
+    pages = Holder()
     tables: dict[str, Any] = {
         "registryd": {facts.ProjectsOf: lambda *_: projects.ProjectList(projects=(DEMO,))},
         "brokerd": {
             broker.OpenListener: opened,
             broker.CloseListener: done,
-            broker.Execution: lambda *_: broker.LeasesReply(leases=()),
+            broker.TakePage: pages.take,
             broker.Reads: reads,
             **code_desk(home).handlers(),
         },
         "airlockd": {
             airlock.OpenSubmitListener: submit,
             airlock.CloseSubmitListener: done,
-            airlock.SubmitExecution: done,
+            airlock.TakeSubmitPage: pages.take_submit,
         },
     }
     servers = [

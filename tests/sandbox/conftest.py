@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from code_desk import code_desk
+from pages import Holder
 
 from enclave.core.errors import UnavailableError
 from enclave.runtime.home import ensure_private_dir
@@ -42,10 +43,10 @@ class FarSide:
         ),
     )
     engaged: tuple[facts.Engagement, ...] = ()
-    executions: list[tuple[str, str | None]] = field(default_factory=list)
+    pages: Holder = field(default_factory=Holder)
+    executions: list[tuple[str, str | None]] = field(default_factory=list)  # what ran when a kernel asked on its lease
     reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     objects: tuple[str, ...] = ("tables/patients",)
-    in_force: broker.LeasesReply = field(default_factory=lambda: broker.LeasesReply(leases=()))
     listeners: dict[str, WireServer] = field(default_factory=dict)
     opened: list[Any] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -59,8 +60,13 @@ class FarSide:
 
     def open_lease(self, message: broker.OpenListener, _: Any) -> broker.Listener:
         path = Path(message.directory) / "lease.sock"
-        handlers = {broker.ListDatasets: lambda _m, _c: broker.DatasetList(datasets=())}
-        self._listen(f"lease:{message.kernel}", path, handlers, message.uid)
+        kernel = message.kernel
+
+        def listed(_message: Any, _call: Any) -> broker.DatasetList:
+            self.executions.append((kernel, self.pages.running(kernel)))
+            return broker.DatasetList(datasets=())
+
+        self._listen(f"lease:{kernel}", path, {broker.ListDatasets: listed}, message.uid)
         self.opened.append(message)
         return broker.Listener(socket=str(path))
 
@@ -78,21 +84,7 @@ class FarSide:
             self.closed.append(message.kernel)
         return Done()
 
-    def execution(self, message: broker.Execution, _: Any) -> broker.LeasesReply:
-        self._note(message.kernel, message.cell, message.ended)
-        return self.in_force
-
-    def submit_execution(self, _message: Any, _: Any) -> Done:
-        return Done()
-
-    def _note(self, kernel: str, cell: str | None, ended: str | None) -> None:
-        """As the broker does: the end of a cell that no longer runs changes nothing."""
-        now = next((one for name, one in reversed(self.executions) if name == kernel), None)
-        if ended in (None, now):
-            self.executions.append((kernel, cell))
-
     def reads_of(self, message: broker.Reads, _: Any) -> broker.ReadsReply:
-        self._note(message.kernel, None, message.cell)
         objects = self.reads.get(message.cell, self.objects)
         return broker.ReadsReply(datasets=("demo-ct@1",), objects=objects[:200], object_count=len(objects))
 
@@ -200,14 +192,14 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
         "brokerd": {
             broker.OpenListener: far.open_lease,
             broker.CloseListener: far.close_listener,
-            broker.Execution: far.execution,
+            broker.TakePage: far.pages.take,
             broker.Reads: far.reads_of,
             **code.handlers(),
         },
         "airlockd": {
             airlock.OpenSubmitListener: far.open_submit,
             airlock.CloseSubmitListener: far.close_listener,
-            airlock.SubmitExecution: far.submit_execution,
+            airlock.TakeSubmitPage: far.pages.take_submit,
         },
     }
     servers = [

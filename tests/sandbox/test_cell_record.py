@@ -209,9 +209,9 @@ def _held(event: dict[str, Any]) -> list[str]:
 @pytest.mark.row("S10.1")
 def test_the_leases_in_force_stand_in_the_record_before_the_cell_runs(stand: Any, notebook: Any, ask: Ask) -> None:
     notebook.run("1")
-    stand.far.in_force = _reply(ONE, change=1)  # as if a cell had opened it, and the end were not yet known
+    stand.far.pages.hold(_reply(ONE, change=1))  # as if a cell had opened it, and the end were not yet known
     notebook.run("2")
-    stand.far.in_force = _reply(ONE, TWO, change=2)
+    stand.far.pages.hold(_reply(ONE, TWO, change=2))
     notebook.run("3")
     notebook.run("4")
     _wait(lambda: len(stand.ledger.events(kind="cell.execute", outcome="ok")) == 4)
@@ -232,10 +232,10 @@ def test_the_leases_in_force_stand_in_the_record_before_the_cell_runs(stand: Any
 
 
 def test_a_restarted_kernel_begins_without_a_lease(stand: Any, notebook: Any) -> None:
-    stand.far.in_force = _reply(ONE, change=1)
+    stand.far.pages.hold(_reply(ONE, change=1))
     notebook.run("1")
     notebook.run("2")
-    stand.far.in_force = _reply(change=0)
+    stand.far.pages.hold(_reply(change=0))
     notebook.manager.restart_kernel(now=True)
     notebook.client.wait_for_ready(timeout=30)
     notebook.run("3")
@@ -248,7 +248,7 @@ def test_a_cell_whose_leases_cannot_be_recorded_does_not_run(
     stand: Any, notebook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notebook.run("1")
-    stand.far.in_force = _reply(ONE, change=1)
+    stand.far.pages.hold(_reply(ONE, change=1))
     real = stand.ledger.daemon.ledger._ticket
 
     def ticket(entry: Any, mark: bytes) -> Any:
@@ -267,12 +267,15 @@ def test_a_cell_whose_leases_cannot_be_recorded_does_not_run(
 def test_an_older_answer_of_the_broker_changes_nothing() -> None:
     known = KnownLeases()
     known.hear(_reply(ONE, change=5))
-    known.hear(_reply(change=4), late=True)
-    assert known.now() == Leases(((ONE.lease, ONE.version),), 1)
-    known.hear(_reply(ONE, TWO, change=6), late=True)
-    assert known.now().total == 2
+    known.hear_late(_reply(change=4), turn=known.turn)
+    assert known.standing() == (5, Leases(((ONE.lease, ONE.version),), 1))
+    known.hear_late(_reply(ONE, TWO, change=6), turn=known.turn)
+    assert known.standing()[1].total == 2
+    earlier = known.turn
     known.forget()
-    assert known.now() == Leases()
+    assert known.standing() == (-1, Leases())
+    known.hear_late(_reply(ONE, change=7), turn=earlier)  # of the kernel before
+    assert known.standing() == (-1, Leases())
 
 
 def test_the_record_of_a_correction_is_the_same_for_the_same_and_another_for_another() -> None:

@@ -55,6 +55,7 @@ def test_a_frozen_kernel_runs_nothing_and_says_why(stand: Any, rosas: Any) -> No
     assert (info.kernel, info.state) == (rosas.kernel, "running")
     oskar.call(FreezeKernel(kernel=rosas.kernel))
     assert rosas.reply(sent)["ename"] == "KernelFrozen"
+    assert stand.far.pages.running(rosas.kernel) is None
     assert states(info.host_pid) == {"T"}
     beat = Path(f"/proc/{info.host_pid}/root", "tmp", "beat")
     before = beat.read_text()
@@ -68,7 +69,10 @@ def test_a_frozen_kernel_runs_nothing_and_says_why(stand: Any, rosas: Any) -> No
     kinds = [(one["outcome"], one["actor"]) for one in stand.ledger.events(kind="kernel.freeze")]
     assert kinds[0] == ("intent", "oskar")
     end = time.monotonic() + 30
-    while not stand.ledger.events(kind="cell.execute", reason="kernel_frozen") and time.monotonic() < end:
+    while (
+        not stand.ledger.events(kind="cell.execute", reason="kernel_frozen", outcome="refused")
+        and time.monotonic() < end
+    ):
         time.sleep(0.05)
     assert stand.ledger.events(kind="cell.execute", reason="kernel_frozen", outcome="refused")
 

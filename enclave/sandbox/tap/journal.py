@@ -1,13 +1,12 @@
 """The tap's writing hand: records, receipts and attribution.
 
-Cells begin in the poller's thread, which asks and never waits (``beginning``). What that way cannot do is done in a
-thread of its own, and another one writes what came of cells, so that none waits for the record of the one before. An
-interrupt passes while a record hangs.
+Cells begin in the poller's thread, which asks and never waits (``beginning``). What the ledger cannot be asked that way
+is asked in a thread of its own, and another one writes what came of cells, so that none waits for the record of the one
+before. An interrupt passes while a record hangs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -17,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,11 @@ from enclave.core.errors import EnclaveError, InvalidError, UnavailableError
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.beginning import ATTRIBUTION_DEADLINE_S, LEDGER_DEADLINE_S, Beginning
-from enclave.sandbox.tap.leases import KnownLeases
+from enclave.sandbox.tap.leases import KnownLeases, Leases
 from enclave.sandbox.tap.running import Running, text_of
 from enclave.sandbox.tap.settings import TapSettings
 from enclave.wire.client import WireClient
-from enclave.wire.messages.airlock import SubmitExecution
-from enclave.wire.messages.broker import Execution, LeasesReply, Reads, ReadsReply
+from enclave.wire.messages.broker import Reads, ReadsReply
 
 DEBT_DEADLINE_S = 0.3  # a record that nobody waits for; it is tried again
 MAX_TEXT_BYTES = 400_000  # a frame holds 1 MiB with all escapes
@@ -56,10 +54,9 @@ class Journal:
         self._clock = clock or SystemClock()
         self._audit = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=LEDGER_DEADLINE_S)
         self._debts = AuditClient(Path(settings.audit_socket), clock=self._clock, deadline_s=DEBT_DEADLINE_S)
-        self._beginning = Beginning(settings)
         self._leases = KnownLeases()
-        self._begins = _Services(settings)
-        self._ends = _Services(settings)
+        self._beginning = Beginning(settings, leases=self._leases, record=self._record_otherwise)
+        self._broker = WireClient(Path(settings.broker_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
         self._later: queue.Queue[Callable[[], Any] | None] = queue.Queue()
         self._results: deque[tuple[Done, Any, EnclaveError | None]] = deque()
@@ -86,30 +83,26 @@ class Journal:
             self._take_results()
 
     def begin(self, running: Running, done: Done) -> None:
-        """Records what is about to run and tells the services; then, and never at once, calls ``done``."""
+        """Records what is about to run and shows it on the page; then, and never at once, calls ``done``."""
         try:
             event, bodies = self._intent(running)
         except EnclaveError as fault:
             self._jobs.put((functools.partial(_raise, fault), done))
             return
 
-        def tell(outcome: EnclaveError | float | None) -> None:
-            if isinstance(outcome, float):
-                self._jobs.put((lambda: self._begin(running, event, bodies, outcome), done))
-                return
-            if outcome is not None:
-                self._tell_end(running.cell)
-            else:
+        def tell(outcome: EnclaveError | None) -> None:
+            if outcome is None:
                 self._patience = 0.0
             done(None, outcome)
 
         correct = functools.partial(self._correction, running, event)
-        if not self._beginning.begin(event, bodies, cell=running.cell, tell=tell, correct=correct):
-            tell(LEDGER_DEADLINE_S)
+        self._beginning.begin(event, bodies, cell=running.cell, tell=tell, correct=correct)
 
     def finish(self, running: Running, *, outcome: str, reason: str | None, duration_s: float) -> None:
-        """Records what came of it; nobody waits for this."""
-        self._later.put(lambda: self._finish(running, outcome, reason, duration_s))
+        """Nothing runs from now on; records what came of it, for which nobody waits."""
+        self._beginning.handover.show(None)
+        turn = self._leases.turn
+        self._later.put(lambda: self._finish(running, outcome, reason, duration_s, turn))
 
     def record_input(self, running: Running, done: Done) -> None:
         """Records an answer to ``input()``; it belongs to the cell that asks and changes no attribution."""
@@ -178,35 +171,26 @@ class Journal:
             except Exception as fault:  # noqa: BLE001 - one record that fails must not keep the others
                 self._log.error("record not written", fault)
 
-    def _begin(self, running: Running, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
-        """The services hear of the cell while the ledger writes; when one of the three fails, it does not run."""
-        until = time.monotonic() + deadline_s
-        try:
-            with self._begins.told(self._settings.kernel, running.cell) as all_heard:
-                self._record_intent(event, bodies, deadline_s)
-                said = all_heard()
-            more = self._correction(running, event, said)
-            if more is not None:
-                self._record_intent(more, {}, max(0.05, until - time.monotonic()))
-        except EnclaveError:
-            self._tell_end(running.cell)
-            raise
+    def _record_otherwise(self, event: Event, bodies: dict[str, str], within_s: float, done: Done) -> None:
+        self._jobs.put((lambda: self._record_intent(event, bodies, within_s), done))
 
-    def _correction(self, running: Running, event: Event, said: LeasesReply) -> Event | None:
-        """What must be recorded before the cell runs, when its intent names other leases than are in force."""
-        found = self._leases.hear(said)
-        if all(event.detail.get(name) == value for name, value in found.detail().items()):
+    def _correction(self, running: Running, event: Event, found: Leases) -> Event | None:
+        """What must be recorded before the cell runs, when its record names other leases than are in force."""
+        stated = event.detail if running.leases is None else running.leases.detail()
+        if all(stated.get(name) == value for name, value in found.detail().items()):
             return None
         running.leases = found
         more = self._event("cell.leases", "ok", running.cell, found.detail())
         return replace(more, id=found.event_id(running.cell))
 
     def kernel_started(self) -> None:
-        """A kernel begins, with no lease."""
+        """A kernel begins, with no lease, and broker and airlock get the page for it."""
         self._leases.forget()
+        self._beginning.handover.begin()
 
-    def _tell_end(self, cell: str) -> None:
-        self._later.put(lambda: self._ends.tell_end(self._settings.kernel, cell))
+    def kernel_ended(self) -> None:
+        """The kernel is gone; nothing runs, and the page is nobody's before the next one begins."""
+        self._beginning.handover.end()
 
     def _record_intent(self, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
         self._audit.append(event, bodies=bodies, deadline_s=deadline_s)
@@ -226,10 +210,10 @@ class Journal:
             if self.notebook:  # words of a person, as the code is: not in the record itself
                 bodies["notebook"] = self.notebook
         if running.rule.kind != "cell.input":
-            detail |= self._leases.now().detail()
+            detail |= self._leases.standing()[1].detail()
         return self._event(running.rule.kind, "intent", running.cell, detail), bodies
 
-    def _finish(self, running: Running, outcome: str, reason: str | None, duration_s: float) -> None:
+    def _finish(self, running: Running, outcome: str, reason: str | None, duration_s: float, turn: int) -> None:
         detail: dict[str, Any] = {
             "status": running.status or outcome,
             "duration_ms": round(duration_s * 1000),
@@ -243,9 +227,9 @@ class Journal:
             detail |= running.leases.detail()
         objects: tuple[str, ...] | None = None
         try:
-            reads = self._ends.end(self._settings.kernel, running.cell)
+            reads: ReadsReply = self._broker.call(Reads(kernel=self._settings.kernel, cell=running.cell))
             if reads.in_force is not None:
-                self._leases.hear(reads.in_force, late=True)
+                self._leases.hear_late(reads.in_force, turn=turn)
             objects = tuple(reads.objects[:MAX_OBJECTS]) or None
             detail |= {"datasets": list(reads.datasets), "objects_total": reads.object_count}
         except EnclaveError:
@@ -286,43 +270,6 @@ class Journal:
             cell=cell,
             detail=detail,
         )
-
-
-class _Services:
-    """Broker and airlock as one of the journal's threads asks them."""
-
-    def __init__(self, settings: TapSettings) -> None:
-        self._broker = WireClient(Path(settings.broker_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
-        self._airlock = WireClient(Path(settings.airlock_socket), timeout_s=ATTRIBUTION_DEADLINE_S)
-
-    @contextlib.contextmanager
-    def told(self, kernel: str, cell: str) -> Iterator[Callable[[], LeasesReply]]:
-        """Tells both which cell runs, and goes on; what it gives waits until both have heard, and says the leases."""
-        with (
-            self._broker.asked(Execution(kernel=kernel, cell=cell)) as broker_heard,
-            self._airlock.asked(SubmitExecution(kernel=kernel, cell=cell)) as airlock_heard,
-        ):
-
-            def both() -> LeasesReply:
-                said: LeasesReply = broker_heard()
-                airlock_heard()
-                return said
-
-            yield both
-
-    def end(self, kernel: str, cell: str) -> ReadsReply:
-        """Tells both that the cell is over; says what it read."""
-        with self._airlock.asked(SubmitExecution(kernel=kernel, ended=cell)) as heard:
-            reads: ReadsReply = self._broker.call(Reads(kernel=kernel, cell=cell))
-            heard()
-        return reads
-
-    def tell_end(self, kernel: str, cell: str) -> None:
-        """The same, for a cell that never ran; a service that does not answer hears of the next one."""
-        with contextlib.suppress(EnclaveError):
-            self._broker.call(Execution(kernel=kernel, ended=cell))
-        with contextlib.suppress(EnclaveError):
-            self._airlock.call(SubmitExecution(kernel=kernel, ended=cell))
 
 
 def _raise(error: EnclaveError) -> None:

@@ -1,7 +1,7 @@
 """Which data a kernel may read when a cell begins, as the broker says it and the cell's record holds it.
 
-A record is written while the broker is asked, so it states the leases of the broker's last answer. When the answer of
-now is another one, which takes data that were opened a moment before, a second record says so before the cell runs.
+A record states the leases of the broker's last answer. When the broker's page says that they have changed since, it is
+asked, and a second record says what it answers before the cell runs.
 """
 
 from __future__ import annotations
@@ -38,26 +38,40 @@ def leases_in(reply: LeasesReply) -> Leases:
 
 
 class KnownLeases:
-    """What the broker said last. Thread-safe."""
+    """What the broker said last. Thread-safe.
+
+    ``turn`` grows with each answer to the tap's page, so that a late word of a broker or session of before is not taken
+    for one of now: both count their changes from 0.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._change, self._leases = -1, Leases()
+        self._change, self._leases, self._turn = -1, Leases(), 0
 
-    def now(self) -> Leases:
-        """The leases as far as they are known."""
+    def standing(self) -> tuple[int, Leases]:
+        """The leases as far as they are known, and as of which change; -1: of none."""
         with self._guard:
-            return self._leases
+            return self._change, self._leases
 
-    def hear(self, reply: LeasesReply, *, late: bool = False) -> Leases:
-        """Takes an answer in and returns its leases; a ``late`` one may be older than what is known."""
-        found = leases_in(reply)
+    @property
+    def turn(self) -> int:
+        """What a question must be asked in whose answer comes late."""
+        return self._turn
+
+    def hear(self, reply: LeasesReply) -> None:
+        """Takes an answer to the tap's page in."""
         with self._guard:
-            if not late or reply.change > self._change:
-                self._change, self._leases = reply.change, found
-        return found
+            self._turn += 1
+            self._change, self._leases = reply.change, leases_in(reply)
+
+    def hear_late(self, reply: LeasesReply, *, turn: int) -> None:
+        """Takes an answer in that may be older than what is known; of an earlier ``turn`` it changes nothing."""
+        with self._guard:
+            if turn == self._turn and reply.change > self._change:
+                self._change, self._leases = reply.change, leases_in(reply)
 
     def forget(self) -> None:
         """Another kernel begins behind the same tap, with nothing open."""
         with self._guard:
+            self._turn += 1
             self._change, self._leases = -1, Leases()

@@ -128,6 +128,7 @@ class Tap:
             self._answers.error(running.message, name="KernelEnded", text=f"{text} ({reason})", busy=False)
             running.status = running.status or "aborted"
             self._finish(running, "failed", reason)
+        self._journal.kernel_ended()
         self._abort_waiting()
         self._over = words
         if restart:

@@ -37,14 +37,12 @@ class CloseSubmitListener:
     kernel: str
 
 
-@request("airlock.execution", reply=Done)
+@request("airlock.take_page", reply=Done, descriptors=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitExecution:
-    """The tap says which cell execution runs now in the kernel; ``ended`` as in ``broker.execution``."""
+class TakeSubmitPage:
+    """From a tap, as ``broker.take_page``: the page on which stands what runs in the kernel."""
 
     kernel: str
-    cell: str | None = None
-    ended: str | None = None
 
 
 # ── from a kernel, on its submit socket; one descriptor (sealed memfd) per file beside the frame ─

@@ -51,7 +51,7 @@ class LeaseInForce:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasesReply:
     """The leases that a kernel holds now. ``leases`` stops at 64, ``count`` does not; ``change`` grows with each
-    change of them.
+    change of them, and the end of all is one.
     """
 
     leases: tuple[LeaseInForce, ...]
@@ -59,18 +59,16 @@ class LeasesReply:
     change: int = 0
 
 
-@request("broker.execution", reply=LeasesReply)
+@request("broker.take_page", reply=LeasesReply, descriptors=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """The tap says which cell execution runs now in the kernel; ``cell`` None: none runs.
+class TakePage:
+    """From a tap, with its page beside the frame (``wire.page``): there stands from now on what runs in the kernel.
 
-    ``ended`` names the execution that is over: when another one runs by now, nothing changes. The answer says which
-    data the kernel holds from then on.
+    The answer says which data the kernel holds now; beside it comes the page on which the broker says how often that
+    has changed. Asking again is fine, and how the tap hears of a change.
     """
 
     kernel: str
-    cell: str | None = None
-    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +87,7 @@ class ReadsReply:
 @request("broker.reads", reply=ReadsReply)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """Says that the execution ``cell`` is over, and asks what the kernel read during it."""
+    """Asks what the kernel read during the execution ``cell``, which is over."""
 
     kernel: str
     cell: str

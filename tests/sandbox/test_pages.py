@@ -1,0 +1,97 @@
+"""The tap's page reaches broker and airlock by itself, once, and again when one of them has been away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enclave.runtime.log import Log
+from enclave.wire.messages import airlock, broker
+from enclave.wire.peer import WireServer
+
+
+def _until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _back(stand: Any, name: str) -> None:
+    """Another process in the place of broker or airlock; it has no page."""
+    far = stand.far
+    handlers: dict[type[Any], Any] = {
+        "brokerd": {broker.TakePage: far.pages.take, broker.Reads: far.reads_of},
+        "airlockd": {airlock.TakeSubmitPage: far.pages.take_submit},
+    }[name]
+    server = WireServer(
+        stand.home.socket(name), handlers, log=Log("far"), allowed_uids=None, mode=0o666, max_descriptors=1
+    )
+    server.start()
+    stand.servers.append(server)
+
+
+def test_no_cell_costs_a_message_to_broker_or_airlock(stand: Any, notebook: Any) -> None:
+    notebook.run("1")
+    before = sorted(stand.far.pages.taken)
+    assert before == [("airlock", notebook.kernel), ("broker", notebook.kernel)]
+    for _ in range(5):
+        assert notebook.run("print(6 * 7)")[1] == "42\n"
+    assert sorted(stand.far.pages.taken) == before
+
+
+@pytest.mark.parametrize(("name", "number"), [("brokerd", 1), ("airlockd", 2)])
+def test_who_was_away_gets_the_page_again_while_a_cell_runs(stand: Any, notebook: Any, name: str, number: int) -> None:
+    sent = notebook.begin("import time\nwhile True: time.sleep(0.05)")
+    cell = stand.far.pages.running(notebook.kernel)
+    assert cell is not None
+    stand.servers[number].close()
+    stand.far.pages.taken.clear()
+    _back(stand, name)
+    _until(lambda: stand.far.pages.taken == [(name.removesuffix("d"), notebook.kernel)])
+    assert stand.far.pages.running(notebook.kernel) == cell
+    notebook.manager.interrupt_kernel()
+    assert notebook.reply(sent)["ename"] == "KeyboardInterrupt"
+    assert notebook.run("print('on')")[1] == "on\n"
+
+
+@pytest.mark.parametrize(("name", "number"), [("brokerd", 1), ("airlockd", 2)])
+def test_no_cell_runs_while_one_of_them_is_away(stand: Any, notebook: Any, name: str, number: int) -> None:
+    notebook.run("mark = 1")
+    stand.servers[number].close()
+    reply, _ = notebook.run("mark = 2")
+    assert reply["ename"] == "EnclaveRefused"
+    assert name in reply["evalue"]
+    assert stand.far.pages.running(notebook.kernel) is None
+    _back(stand, name)
+    assert notebook.run("print(mark)")[1] == "1\n"
+
+
+def test_a_restarted_kernel_has_the_page_again_and_an_ended_one_leaves_nothing_on_it(stand: Any, notebook: Any) -> None:
+    notebook.run("1")
+    stand.far.pages.taken.clear()
+    notebook.manager.restart_kernel(now=True)
+    notebook.client.wait_for_ready(timeout=30)
+    _until(lambda: {who for who, _ in stand.far.pages.taken} == {"broker", "airlock"})
+    notebook.begin("import time\nwhile True: time.sleep(0.05)")
+    kernel = notebook.kernel
+    assert stand.far.pages.running(kernel) is not None
+    notebook.manager.shutdown_kernel(now=True)
+    _until(lambda: stand.far.pages.running(kernel) is None)
+
+
+def test_of_all_processes_of_a_kernel_its_tap_alone_has_the_page(stand: Any, notebook: Any) -> None:
+    notebook.run("import subprocess; child = subprocess.Popen(['sleep', '60'])")
+    holding, others = [], []
+    for pid in stand.descendants():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+        has = "enclave-page" in Path(f"/proc/{pid}/maps").read_text() or any("enclave-page" in one for one in links)
+        (holding if has else others).append(words)
+    assert [b"enclave.cli.tap" in one for one in holding] == [True]
+    assert any(b"sleep" in one for one in others)
+    assert any(b"kernel_main" in one for one in others)
