@@ -188,7 +188,11 @@ def serve_far_side(home: Any, far: FarSide) -> list[WireServer]:
     log = Log("far")
     code = code_desk(home)
     tables: dict[str, dict[type[Any], Callable[[Any, Any], Any]]] = {
-        "registryd": {facts.ProjectsOf: far.projects_of, facts.AskEngagements: far.engagements_of},
+        "registryd": {
+            facts.ProjectsOf: far.projects_of,
+            facts.AskEngagements: far.engagements_of,
+            facts.AskProjectDatasets: lambda _m, _c: facts.ProjectDatasets(versions=()),
+        },
         "brokerd": {
             broker.OpenListener: far.open_lease,
             broker.CloseListener: far.close_listener,

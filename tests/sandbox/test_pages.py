@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from enclave.broker.daemon import BrokerDaemon
+from enclave.keys.files import new_x25519
 from enclave.runtime.log import Log
 from enclave.wire.messages import airlock, broker
 from enclave.wire.peer import WireServer
@@ -95,3 +97,50 @@ def test_of_all_processes_of_a_kernel_its_tap_alone_has_the_page(stand: Any, not
     assert [b"enclave.cli.tap" in one for one in holding] == [True]
     assert any(b"sleep" in one for one in others)
     assert any(b"kernel_main" in one for one in others)
+
+
+@pytest.fixture
+def real_broker(stand: Any) -> Iterator[Callable[[], None]]:
+    """The broker itself in place of its stand-in; a call puts another one in its place."""
+    new_x25519(stand.home.key_file("kek"))
+    running: list[BrokerDaemon] = []
+
+    def start() -> None:
+        for one in (*running, stand.broker):
+            one.close()
+        running[:] = [BrokerDaemon(stand.home, log=Log("brokerd"))]
+        running[0].start()
+
+    start()
+    yield start
+    running[0].close()
+
+
+@pytest.mark.row("S10.1")
+def test_the_broker_names_the_cell_that_the_tap_shows_also_when_it_was_started_anew_meanwhile(
+    stand: Any, real_broker: Callable[[], None], notebook_on: Callable[..., Any]
+) -> None:
+    notebook = notebook_on(stand.service_socket())
+
+    def listed(**match: Any) -> list[dict[str, Any]]:
+        return [one for one in stand.ledger.events(kind="dataset.list", **match) if one["kernel"] == notebook.kernel]
+
+    assert notebook.run("import enclave_kernel, time; print(len(enclave_kernel.datasets()))")[1] == "0\n"
+    first = stand.ledger.events(kind="cell.execute", outcome="intent")[-1]["cell"]
+    assert [one["cell"] for one in listed()] == [first]
+    sent = notebook.begin(
+        "while True:\n"
+        "    try: enclave_kernel.datasets()\n"
+        "    except enclave_kernel.EnclaveError: pass\n"
+        "    time.sleep(0.05)"
+    )
+    second = stand.ledger.events(kind="cell.execute", outcome="intent")[-1]["cell"]
+    _until(lambda: listed(cell=second))
+    real_broker()
+    before = len(listed(cell=second))
+    _until(lambda: len(listed(cell=second)) > before)
+    notebook.manager.interrupt_kernel()
+    notebook.reply(sent)
+    assert {one.get("cell") for one in listed(outcome="ok")} == {first, second}
+    assert {one["reason"] for one in listed(outcome="refused")} <= {"execution_unknown"}
+    notebook.close()

@@ -276,11 +276,12 @@ class Tap:
                     self._journal.finish(running, outcome="failed", reason="kernel_ended", duration_s=0.0)
                     self._answers.error(message, name="KernelEnded", text=self._over)
                     return
-                self._send_back("shell", _for_kernel(message, rule))
+                send(self._legs.back["shell"], frames)
             else:
                 self._refused(running, error)
 
         self._journal.begin(running, recorded)
+        frames = self._back.write(_for_kernel(message, rule))  # while the ledger writes
 
     def _refused(self, running: Running, error: EnclaveError) -> None:
         self._running = None
