@@ -87,18 +87,15 @@ class Handover:
         return max(1, min(otherwise, round(1000 * (self._again - time.monotonic())) + 1))
 
     def begin(self) -> None:
-        """A kernel begins, and with it a session at broker and airlock."""
-        self.end()
+        """A kernel begins, and with it a session at broker and airlock; a cell may have been sent to it already."""
+        self._forget()
         for line in self._requests:
             self._hand(line)
 
     def end(self) -> None:
         """The kernel has ended: nothing runs, and nobody is asked before the next one."""
         self.show(None)
-        self._holders.clear()
-        self._told, self._again = None, None
-        for line in self._requests:
-            line.drop()
+        self._forget()
 
     def give_up(self) -> None:
         """Waits for no answer any more; whoever has not answered is tried again."""
@@ -110,6 +107,12 @@ class Handover:
         """What to say when not both hold the page in time."""
         away = next((line for line in self._requests if line not in self._holders), self._broker)
         return away.unavailable()
+
+    def _forget(self) -> None:
+        self._holders.clear()
+        self._told, self._again = None, None
+        for line in self._requests:
+            line.drop()
 
     def _hand(self, line: PolledLine) -> None:
         descriptor = self._page.descriptor()
