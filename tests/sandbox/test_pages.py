@@ -15,6 +15,8 @@ from enclave.runtime.log import Log
 from enclave.wire.messages import airlock, broker
 from enclave.wire.peer import WireServer
 
+BOTH = [("brokerd", 1), pytest.param("airlockd", 2, marks=pytest.mark.slow)]
+
 
 def _until(condition: Callable[[], Any]) -> None:
     end = time.monotonic() + 30
@@ -46,7 +48,7 @@ def test_no_cell_costs_a_message_to_broker_or_airlock(stand: Any, notebook: Any)
     assert sorted(stand.far.pages.taken) == before
 
 
-@pytest.mark.parametrize(("name", "number"), [("brokerd", 1), ("airlockd", 2)])
+@pytest.mark.parametrize(("name", "number"), BOTH)
 def test_who_was_away_gets_the_page_again_while_a_cell_runs(stand: Any, notebook: Any, name: str, number: int) -> None:
     sent = notebook.begin("import time\nwhile True: time.sleep(0.05)")
     cell = stand.far.pages.running(notebook.kernel)
@@ -61,7 +63,7 @@ def test_who_was_away_gets_the_page_again_while_a_cell_runs(stand: Any, notebook
     assert notebook.run("print('on')")[1] == "on\n"
 
 
-@pytest.mark.parametrize(("name", "number"), [("brokerd", 1), ("airlockd", 2)])
+@pytest.mark.parametrize(("name", "number"), BOTH)
 def test_no_cell_runs_while_one_of_them_is_away(stand: Any, notebook: Any, name: str, number: int) -> None:
     notebook.run("mark = 1")
     stand.servers[number].close()
