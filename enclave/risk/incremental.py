@@ -17,6 +17,7 @@ from enclave.core.errors import InvalidError
 from enclave.risk.assessment import TOLERANCE
 from enclave.risk.classes import Ints
 from enclave.risk.config import Model, RiskConfig
+from enclave.risk.context import likeliest_attack
 from enclave.risk.diversity import Floats, SensitiveCounts, beta, closeness, delta, value_counts, weigh
 from enclave.risk.encoding import encode
 from enclave.risk.lowering import discloses
@@ -76,7 +77,8 @@ class Standing:
         histogram = +histogram
         members = sum(size * n for size, n in histogram.items())
         k, model = min(histogram), self._config.model
-        holds: dict[str, bool | None] = {"k": k >= model.k}
+        average = sum(histogram.values()) / members
+        holds: dict[str, bool | None] = {"k": k >= model.k, **self._average_holds(average, k=k)}
         holds |= self._values_hold(rows, of, known)
         small = {size: n for size, n in histogram.items() if size < model.k}
         return Appended(
@@ -85,11 +87,26 @@ class Standing:
             classes=sum(histogram.values()),
             k=k,
             small_classes=sum(small.values()),
-            average=sum(histogram.values()) / members,
+            average=average,
             share_at_risk=sum(size * n for size, n in small.items()) / members,
             holds=holds,
             breaks=any(one is False for one in holds.values()),
         )
+
+    def _average_holds(self, average: float, *, k: int) -> dict[str, bool | None]:
+        """What is asked of all classes together; the population and the images are not counted here."""
+        model, context = self._config.model, self._config.context
+        holds: dict[str, bool | None] = {}
+        if model.average is not None:
+            holds["average"] = k >= model.floor and average <= model.average + TOLERANCE
+        if context.threshold is not None:
+            chance = likeliest_attack(context)
+            holds["context"] = chance is not None and chance * average <= context.threshold + TOLERANCE
+        if model.presence:
+            holds["presence"] = None
+        if self._config.image is not None:
+            holds["image"] = None
+        return holds
 
     def _check(self, rows: Any) -> None:
         wanted = [*self._names, *(one.counts.name for one in self._values)]

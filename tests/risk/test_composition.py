@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave.core.errors import InvalidError
-from enclave.risk.config import BetaLikeness, LDiversity, Model, Qi, RiskConfig, Sensitive
+from enclave.risk.config import BetaLikeness, Context, Image, LDiversity, Model, Qi, RiskConfig, Sensitive
 from enclave.risk.engine import assess, compose, stand
 from enclave.risk.hierarchy import make_hierarchy
 
@@ -87,15 +87,18 @@ MODELS = [
     Model(k=1, beta=BetaLikeness("basic", 0.9)),
     Model(k=1, beta=BetaLikeness("enhanced", 0.9)),
     Model(k=1, delta=0.9),
+    Model(k=1, average=0.4, floor=1),
+    Model(k=1, average=0.6, floor=2, t=0.5),
 ]
+CONTEXTS = [Context(), Context(attempt=0.8, threshold=0.4), Context(threshold=0.9)]
 
 
 @quick
-@given(rows_of, rows_of, st.sampled_from(MODELS), st.sampled_from(["equal", "ordered"]))
+@given(rows_of, rows_of, st.sampled_from(MODELS), st.sampled_from(["equal", "ordered"]), st.sampled_from(CONTEXTS))
 def test_appended_rows_are_judged_as_a_full_assessment_judges(
-    rows: list[Any], more: list[Any], model: Model, distance: str
+    rows: list[Any], more: list[Any], model: Model, distance: str, context: Context
 ) -> None:
-    asked = config(sensitive=(Sensitive("s", distance=distance),), model=model)
+    asked = config(sensitive=(Sensitive("s", distance=distance),), model=model, context=context)
     found = stand(table(rows), asked).append(table(more))
     whole = assess(table(rows + more), asked)
     assert (found.k, found.classes) == (whole.k, whole.classes)
@@ -103,8 +106,19 @@ def test_appended_rows_are_judged_as_a_full_assessment_judges(
     assert found.share_at_risk == pytest.approx(whole.prosecutor.share_at_risk)
     assert found.new_subjects == whole.subjects - len({r[0] for r in rows})
     new_value = {r[3] for r in more} - {r[3] for r in rows}
+    assert set(found.holds) == set(whole.holds)
     for name, holds in found.holds.items():
         assert holds == whole.holds[name] or (holds is None and new_value)
+
+
+def test_what_only_a_full_assessment_tells_is_never_said_to_hold() -> None:
+    rows = [(i, "a", "x", "u") for i in range(4)]
+    census = pa.table({"q": ["a"], "r": ["x"], "n": [40]})
+    images = pa.table({"p": ["0", "1"], "model": ["m1", "m2"]})
+    presence = config(model=Model(k=1, presence=(0.0, 0.5)), population_table=census)
+    pictures = config(image=Image(table="images", fingerprint=("model",)), image_table=images)
+    for asked, part in ((presence, "presence"), (pictures, "image")):
+        assert stand(table(rows), asked).append(table([(9, "a", "x", "u")])).holds[part] is None
 
 
 @quick
