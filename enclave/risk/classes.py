@@ -6,17 +6,19 @@ Rows are touched once: what is rolled up are the distinct combinations of base c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from enclave.core.errors import InvalidError
 from enclave.risk.hierarchy import CodedColumn, Codes
 
 Ints = npt.NDArray[np.int64]
 _DENSE = 1 << 22
 _STEP_COST = 100_000  # of one pass over arrays, in cells that it could have compared instead
 _MOST_STEPS = 1 << 35  # about a minute
+_MOST_MET = 1 << 25  # pairs of a combination and a subject who looks like it, held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,38 @@ def as_base(base: BaseClasses, classes: Classes) -> BaseClasses:
     return BaseClasses(codes, classes.rows, classes.subjects, base.subject_count, of, subjects)
 
 
+def part_of(base: BaseClasses, left: Ints) -> BaseClasses:
+    """These combinations alone, numbered anew in their order."""
+    if base.pair_class is None or base.pair_subject is None:
+        return BaseClasses(base.codes[left], base.rows[left], base.subjects[left], base.subject_count)
+    place = np.full(len(base.rows), -1, dtype=np.int64)
+    place[left] = np.arange(len(left))
+    pairs = place[base.pair_class]
+    here = pairs >= 0
+    return BaseClasses(
+        base.codes[left],
+        base.rows[left],
+        base.subjects[left],
+        base.subject_count,
+        pairs[here],
+        base.pair_subject[here],
+    )
+
+
+def at_node(base: BaseClasses, columns: tuple[CodedColumn, ...], node: tuple[int, ...]) -> BaseClasses:
+    """The combinations with their codes at ``node``, where all of them have to differ."""
+    codes = [column.maps[level][base.codes[:, i]] for i, (column, level) in enumerate(zip(columns, node, strict=True))]
+    return replace(base, codes=np.stack(codes, axis=1))
+
+
+def from_node(columns: tuple[CodedColumn, ...], node: tuple[int, ...]) -> tuple[CodedColumn, ...]:
+    """The columns with the levels of ``node`` as their lowest."""
+    return tuple(
+        replace(column, maps=column.maps[level:], labels=column.labels[level:], covered=column.covered[level:])
+        for column, level in zip(columns, node, strict=True)
+    )
+
+
 def number(coded: Sequence[Codes | Ints], radices: list[int], size: int) -> tuple[Ints, int]:
     """Numbers the distinct rows of these columns from 0; returns the number of each row and how many there are."""
     key: Ints = np.zeros(size, dtype=np.int64)
@@ -109,11 +143,19 @@ def add_up(of: Ints, amounts: Ints, count: int) -> Ints:
     return np.bincount(of, weights=amounts, minlength=count).astype(np.int64)
 
 
+def too_many_patterns() -> InvalidError:
+    """What to raise where ``wildcard_sizes`` is asked for and is too much."""
+    return InvalidError(
+        "risk: wanted null as any value, got too many patterns of nulls over too many combinations to compare; "
+        "use fewer quasi-identifiers with nulls, or nulls = own_category"
+    )
+
+
 def wildcard_sizes(base: BaseClasses, columns: tuple[CodedColumn, ...]) -> Ints | None:
     """For each combination, how many subjects match it when a null matches every value, on either side.
 
-    Counted by patterns of nulls, or pair by pair where that is less work; None when both are too much. By patterns,
-    of subjects with several combinations the largest single pattern is taken: never more than the truth.
+    Counted by patterns of nulls, or pair by pair where that is less work; None when both are too much. Of subjects with
+    several combinations in very large tables the largest single pattern is taken: never more than the truth.
     """
     nulls = np.zeros(base.codes.shape, dtype=bool)
     for i, column in enumerate(columns):
@@ -153,11 +195,46 @@ def _matching_patterns(
     total = np.zeros(len(base.rows), dtype=np.int64)
     members = [np.flatnonzero(pattern == p) for p in range(pattern_count)]
     for asked in members:
-        for other in members:
-            shared = np.flatnonzero(~(nulls[asked[0]] | nulls[other[0]]))
-            found = _matching(base, columns, asked, other, shared)
-            total[asked] = total[asked] + found if base.pair_class is None else np.maximum(total[asked], found)
+        found = [
+            _matching(base, columns, asked, other, np.flatnonzero(~(nulls[asked[0]] | nulls[other[0]])))
+            for other in members
+        ]
+        total[asked] = _in_any(found, base.subject_count) if base.pair_class is not None else sum(map(_sizes, found))
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    """What combinations of one pattern match in another: ``of``, the group of each, and the groups' sizes.
+
+    Where subjects have several combinations, ``keys`` are the distinct (group, subject) pairs, sorted.
+    """
+
+    of: Ints
+    sizes: Ints
+    keys: Ints | None = None
+
+
+def _sizes(found: _Matches) -> Ints:
+    return found.sizes[found.of]
+
+
+def _in_any(found: list[_Matches], subject_count: int) -> Ints:
+    """How many subjects each asked combination meets in at least one of the patterns; where that is too much to tell,
+    how many it meets in the one where it meets most."""
+    lengths = [_sizes(one) for one in found]
+    if sum(int(one.sum()) for one in lengths) > _MOST_MET:
+        most: Ints = np.maximum.reduce(lengths)
+        return most
+    met = []
+    for one, length in zip(found, lengths, strict=True):
+        starts = np.concatenate([[0], np.cumsum(one.sizes)])
+        first = starts[one.of] - np.concatenate([[0], np.cumsum(length)[:-1]])
+        keys = np.empty(0, dtype=np.int64) if one.keys is None else one.keys
+        subjects = keys[np.repeat(first, length) + np.arange(int(length.sum()))] % subject_count
+        met.append(np.repeat(np.arange(len(length)), length) * np.int64(subject_count) + subjects)
+    distinct = np.unique(np.concatenate(met)) // subject_count
+    return np.bincount(distinct, minlength=len(found[0].of)).astype(np.int64)
 
 
 def _matching(
@@ -166,15 +243,15 @@ def _matching(
     asked: npt.NDArray[np.intp],
     other: npt.NDArray[np.intp],
     shared: npt.NDArray[np.intp],
-) -> Ints:
+) -> _Matches:
     both = np.concatenate([asked, other])
     coded = [base.codes[both, i] for i in shared]
     of, count = number(coded, [len(columns[i].labels[0]) for i in shared], len(both))
     if base.pair_class is None or base.pair_subject is None:
-        return add_up(of[len(asked) :], base.subjects[other], count)[of[: len(asked)]]
+        return _Matches(of[: len(asked)], add_up(of[len(asked) :], base.subjects[other], count))
     place = np.full(len(base.rows), -1, dtype=np.int64)
     place[other] = of[len(asked) :]
     classes = place[base.pair_class]
-    key = classes[classes >= 0] * base.subject_count + base.pair_subject[classes >= 0]
-    counts = np.bincount(np.unique(key) // base.subject_count, minlength=count)
-    return counts[of[: len(asked)]].astype(np.int64)
+    keys = np.unique(classes[classes >= 0] * np.int64(base.subject_count) + base.pair_subject[classes >= 0])
+    sizes = np.bincount(keys // base.subject_count, minlength=count).astype(np.int64)
+    return _Matches(of[: len(asked)], sizes, keys)
