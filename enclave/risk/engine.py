@@ -21,7 +21,7 @@ from enclave.risk.blinding import Blinded, blind
 from enclave.risk.classes import BaseClasses, Ints, number
 from enclave.risk.coding import coded_table, parse_zip3
 from enclave.risk.composition import JointRisk, joint_risk
-from enclave.risk.config import Image, Model, RiskConfig, check_config, parse_risk_config
+from enclave.risk.config import Image, Model, RiskConfig, Sensitive, check_config, parse_risk_config
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import code, encode, next_level, value_order
 from enclave.risk.hierarchy import CodedColumn, code_column
@@ -157,8 +157,8 @@ def stand(table: Any, config: RiskConfig) -> Standing:
     prepared = _prepare(table, check_config(config), hierarchies=False)
     if config.subject is None:
         return Standing(prepared, None, config)
-    values, codes = encode(table.column(config.subject))
-    codes = codes if prepared.present is None else codes[prepared.present]
+    column = table.column(config.subject)
+    values, codes = encode(column if prepared.present is None else column.filter(pa.array(prepared.present)))
     return Standing(prepared, ({value: i for i, value in enumerate(values)}, codes.astype(np.int64)), config)
 
 
@@ -199,7 +199,7 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
     coded = coded_table(table, config.qis, small_areas=_small_areas())
     prepared = _prepare(coded, config, hierarchies=True)
     model = steered(config)
-    lattice = Lattice(prepared.columns, prepared.base, prepared.sensitive, model, row_count=table.num_rows)
+    lattice = _lattice(prepared, model, config)
     found = search(lattice.problem())
     if found.node is None or found.metric is None:
         raise InvalidError(
@@ -226,7 +226,7 @@ def fewer_left_out(table: Any, config: RiskConfig, found: Anonymised) -> tuple[A
     others: dict[Node, Alternative] = {}
     for limit in dict.fromkeys((found.suppressed // 2, found.suppressed // 10, 0)):
         model = replace(steered(config), suppression_limit=limit / table.num_rows)
-        lattice = Lattice(prepared.columns, prepared.base, prepared.sensitive, model, row_count=table.num_rows)
+        lattice = _lattice(prepared, model, config)
         best = search(lattice.problem())
         if best.node is None or best.metric is None:
             break
@@ -234,6 +234,17 @@ def fewer_left_out(table: Any, config: RiskConfig, found: Anonymised) -> tuple[A
         levels = {column.name: level for column, level in zip(prepared.columns, best.node, strict=True)}
         others[best.node] = Alternative(node=levels, metric_value=best.metric, suppressed=int((~kept).sum()))
     return tuple(others.values())
+
+
+def _lattice(prepared: Prepared, model: Model, config: RiskConfig) -> Lattice:
+    return Lattice(
+        prepared.columns,
+        prepared.base,
+        prepared.sensitive,
+        model,
+        row_count=prepared.table.num_rows,
+        nulls=config.nulls,
+    )
 
 
 def _reached(found: Anonymised) -> Anonymised:
@@ -254,30 +265,29 @@ def _reached(found: Anonymised) -> Anonymised:
 
 def _prepare(table: Any, config: RiskConfig, *, hierarchies: bool) -> Prepared:
     _check_table(table, config)
+    present = complete_rows(table, config) if config.nulls == "drop" else None
+    wanted = table.select(_names(config))
+    kept = wanted if present is None else wanted.filter(pa.array(present))  # others are no part of the columns
+    if not kept.num_rows:
+        raise InvalidError("risk: wanted rows without nulls in the quasi-identifiers, got none")
     columns = tuple(
-        code(table.column(qi.name), qi.name, hierarchy=qi.hierarchy if hierarchies else None) for qi in config.qis
+        code(kept.column(qi.name), qi.name, hierarchy=qi.hierarchy if hierarchies else None) for qi in config.qis
     )
-    subjects = _subject_codes(table, config)
-    present = None
-    if config.nulls == "drop":
-        present = complete_rows(columns, table.num_rows)
-        columns = tuple(replace(column, codes=column.codes[present]) for column in columns)
-        subjects = subjects[present]
-        if not len(subjects):
-            raise InvalidError("risk: wanted rows without nulls in the quasi-identifiers, got none")
+    subjects = _subject_codes(kept, config)
     of_row, count = number([c.codes for c in columns], [len(c.labels[0]) for c in columns], len(subjects))
     base = _base_classes(columns, of_row, count, subjects, by_subject=config.subject is not None)
-    sensitive = tuple(
-        _sensitive_counts(table, name=one.name, config=config, of_row=of_row, present=present)
-        for one in config.sensitive
-    )
+    sensitive = tuple(_sensitive_counts(kept, one, of_row=of_row) for one in config.sensitive)
     return Prepared(table, columns, base, of_row, sensitive, present)
 
 
+def _names(config: RiskConfig) -> list[str]:
+    """The columns that are measured."""
+    names = [qi.name for qi in config.qis] + [one.name for one in config.sensitive]
+    return names + ([config.subject] if config.subject else [])
+
+
 def _check_table(table: Any, config: RiskConfig) -> None:
-    wanted = [qi.name for qi in config.qis] + [one.name for one in config.sensitive]
-    wanted += [config.subject] if config.subject else []
-    known = set(table.column_names)
+    wanted, known = _names(config), set(table.column_names)
     missing = sorted(name for name in wanted if name not in known)
     if missing:
         raise InvalidError(f"risk: wanted the columns {', '.join(missing)}, got a table without them")
@@ -320,13 +330,9 @@ def _base_classes(
     return BaseClasses(codes, rows, each, subject_count, pairs["c"], pairs["s"])
 
 
-def _sensitive_counts(
-    table: Any, *, name: str, config: RiskConfig, of_row: Ints, present: Mask | None
-) -> SensitiveCounts:
-    column = next(one for one in config.sensitive if one.name == name)
+def _sensitive_counts(table: Any, column: Sensitive, *, of_row: Ints) -> SensitiveCounts:
+    name = column.name
     values, codes = encode(table.column(name))
-    if present is not None:
-        codes = codes[present]
     ordered = column.distance == "ordered"
     order = value_order(values, column.order if ordered else (), name)
     span = max([len(column.order) if ordered else 0, *(order + 1).tolist()])

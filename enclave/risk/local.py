@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from enclave.risk.classes import BaseClasses, Ints
+from enclave.risk.classes import BaseClasses, Ints, from_node, part_of
 from enclave.risk.config import Model
 from enclave.risk.diversity import SensitiveCounts, weigh
 from enclave.risk.hierarchy import CodedColumn
@@ -94,8 +94,7 @@ def recode_rest(
 
     So never more rows are left out than at the node alone, and no cell that it releases gets coarser.
     """
-    above = tuple(_from(column, level) for column, level in zip(columns, node, strict=True))
-    parts = _Parts(above, base, _with_overall(sensitive), model)
+    parts = _Parts(from_node(columns, node), base, _with_overall(sensitive), model)
     left = np.flatnonzero(~kept)
     passes = [Pass(node, np.flatnonzero(kept), int(base.rows[kept].sum()))]
     while len(left) and len(passes) < _MOST_PASSES:
@@ -108,11 +107,6 @@ def recode_rest(
         left = np.setdiff1d(left, found.combinations, assume_unique=True)
     levels = _levels(passes, (len(base.rows), len(columns)))
     return LocalRecoding(levels, tuple(passes), entropy_of(columns, base, levels), parts.evaluated)
-
-
-def _from(column: CodedColumn, level: int) -> CodedColumn:
-    """The column with ``level`` as its lowest."""
-    return replace(column, maps=column.maps[level:], labels=column.labels[level:], covered=column.covered[level:])
 
 
 def _levels(passes: list[Pass], shape: tuple[int, int]) -> npt.NDArray[np.int16]:
@@ -152,7 +146,7 @@ class _Parts:
 
     def best(self, left: Ints, room: int) -> Pass | None:
         """The best node for these combinations when at most ``room`` of their rows are left out."""
-        base = _part(self._base, left)
+        base = part_of(self._base, left)
         count = base.row_count
         model = replace(self._model, suppression_limit=room / count)
         place = np.full(len(self._base.rows), -1, dtype=np.int64)
@@ -167,23 +161,6 @@ class _Parts:
         classes, bad = lattice.released(found.node)
         stays = ~bad[classes.of]
         return Pass(found.node, left[stays], int(base.rows[stays].sum())) if stays.any() else None
-
-
-def _part(base: BaseClasses, left: Ints) -> BaseClasses:
-    if base.pair_class is None or base.pair_subject is None:
-        return BaseClasses(base.codes[left], base.rows[left], base.subjects[left], base.subject_count)
-    place = np.full(len(base.rows), -1, dtype=np.int64)
-    place[left] = np.arange(len(left))
-    pairs = place[base.pair_class]
-    here = pairs >= 0
-    return BaseClasses(
-        base.codes[left],
-        base.rows[left],
-        base.subjects[left],
-        base.subject_count,
-        pairs[here],
-        base.pair_subject[here],
-    )
 
 
 def _of(counts: SensitiveCounts, place: Ints) -> SensitiveCounts:

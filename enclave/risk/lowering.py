@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from enclave.risk.assessment import TOLERANCE
-from enclave.risk.classes import BaseClasses, Classes, Ints, as_base, roll_up
+from enclave.risk.classes import (
+    BaseClasses,
+    Classes,
+    Ints,
+    as_base,
+    at_node,
+    from_node,
+    part_of,
+    roll_up,
+    too_many_patterns,
+    wildcard_sizes,
+)
 from enclave.risk.config import LDiversity, Model, RiskConfig
 from enclave.risk.context import likeliest_attack
 from enclave.risk.diversity import (
@@ -44,8 +55,10 @@ class Lattice:
         model: Model,
         *,
         row_count: int,
+        nulls: str = "own_category",
     ) -> None:
         self._columns = columns
+        self._any_value = nulls == "wildcard" and any(column.null_code() is not None for column in columns)
         self._base = base
         self._sensitive = sensitive
         self._model = model
@@ -59,13 +72,14 @@ class Lattice:
 
     def problem(self) -> Problem:
         model = self._model
-        counted = model.average is None and (model.l is None or model.l.kind == "distinct") and not self._on_shares
+        counted = (model.l is None or model.l.kind == "distinct") and not self._on_shares
+        added_up = model.average is None or (self._room <= 0 and self._base.pair_subject is None)  # else subjects meet
         return Problem(
             heights=tuple(column.height for column in self._columns),
             feasible=self._feasible,
             metric=self.metric,
             column_costs=self._column_costs if model.metric == "entropy" else None,
-            monotone=counted or self._room <= 0,  # where none is left out, no measure gets worse when classes merge
+            monotone=added_up and (counted or self._room <= 0),  # where none is left out, merging worsens no measure
         )
 
     def classes(self, node: Node) -> Classes:
@@ -82,33 +96,44 @@ class Lattice:
         if 2 * len(classes.rows) <= len(base.rows) and len(self._rolled_up) < _REMEMBERED:
             self._rolled_up[node] = as_base(base, classes)
 
-    def bad(self, classes: Classes) -> tuple[Classes, Mask]:
-        """The classes, and which of them may not be released."""
+    def released(self, node: Node) -> tuple[Classes, Mask]:
+        """The classes, and which of them may not be released; what is left holds the model by itself.
+
+        Leaving classes out shifts the distribution that t, β and δ compare with, and takes those away who look like a
+        null, so more may have to go; and the smallest of those that are left go until the average risk is low enough.
+        """
+        return self._released(node, self.classes(node), base=self._base)
+
+    def _released(self, node: Node, classes: Classes, *, base: BaseClasses) -> tuple[Classes, Mask]:
         model = self._model
-        bad = classes.subjects < model.k
+        bad: Mask = np.zeros(len(classes.rows), dtype=bool)
         if model.l is not None or self._on_shares:
             for one in self._sensitive:
                 bad |= discloses(value_counts(one, classes.of, len(classes.rows)), one, model)
-        return classes, bad
-
-    def released(self, node: Node) -> tuple[Classes, Mask]:
-        """As ``bad`` at the node, but what is released holds the model by itself.
-
-        Leaving classes out shifts the distribution that t, β and δ compare with, so more may have to go; and the
-        smallest of those that are left go until the average risk is low enough.
-        """
-        return self._released(self.classes(node))
-
-    def _released(self, classes: Classes) -> tuple[Classes, Mask]:
-        classes, bad = self.bad(classes)
-        while self._on_shares and bad.any() and self._fits(classes, bad):
-            also = self._bad_beside_the_rest(classes, bad)
+        bad |= self._alike(node, classes, bad, base=base) < model.k
+        while self._fits(classes, bad):
+            also = self._bad_beside_the_rest(classes, bad) if self._on_shares and bad.any() else np.zeros_like(bad)
+            alike = self._alike(node, classes, bad, base=base)
+            also |= (alike < model.k) & ~bad
+            if model.average is not None and not also.any():
+                also = _smallest_until(classes, alike, bad, average=model.average)
             if not also.any():
                 break
-            bad = bad | also
-        if self._model.average is not None:
-            bad = bad | _smallest_until(classes, bad, average=self._model.average)
+            bad |= also
         return classes, bad
+
+    def _alike(self, node: Node, classes: Classes, bad: Mask, *, base: BaseClasses) -> Ints:
+        """How many subjects look like those of each class, among the classes that are not ``bad``."""
+        if not self._any_value or bad.all():
+            return classes.subjects
+        left = np.flatnonzero(~bad)
+        general = at_node(part_of(as_base(base, classes), left), self._columns, node)
+        found = wildcard_sizes(general, from_node(self._columns, node))
+        if found is None:
+            raise too_many_patterns()
+        alike = classes.subjects.copy()
+        alike[left] = found
+        return alike
 
     def kept(self, node: Node) -> Mask:
         """Per base combination, whether it is released at the node."""
@@ -128,7 +153,7 @@ class Lattice:
     def _feasible(self, node: Node) -> bool:
         of_values = bool(self._sensitive) and (self._model.l is not None or self._on_shares)
         base = self._base if of_values else self._below(node)  # values are counted by base combination
-        classes, bad = self._released(roll_up(base, self._columns, node))
+        classes, bad = self._released(node, roll_up(base, self._columns, node), base=base)
         self._remember(node, base, classes)
         fits = self._fits(classes, bad)
         if fits and self._model.metric != "entropy":
@@ -205,16 +230,24 @@ def steered(config: RiskConfig) -> Model:
     return replace(model, k=smallest, average=min(bounds, default=None))
 
 
-def _smallest_until(classes: Classes, bad: Mask, *, average: float) -> Mask:
-    """The fewest classes that have to go so that the others have at most this average risk, the smallest first."""
+def _smallest_until(classes: Classes, alike: Ints, bad: Mask, *, average: float) -> Mask:
+    """The fewest classes that have to go so that the others have at most this average risk, the smallest first; of
+    equal ones those with fewer rows.
+
+    ``alike``: how many look like the subjects of each class, who count 1/alike each.
+    """
     kept = np.flatnonzero(~bad)
-    ranked = kept[np.argsort(classes.subjects[kept], kind="stable")]
-    gone = np.concatenate([[0], np.cumsum(classes.subjects[ranked])])
-    left = gone[-1] - gone
-    enough = (len(ranked) - np.arange(len(ranked) + 1)) <= average * left + TOLERANCE * left
+    ranked = kept[np.lexsort((classes.rows[kept], alike[kept]))]
+    left = _from_each_on(classes.subjects[ranked].astype(np.float64))
+    enough = _from_each_on(classes.subjects[ranked] / alike[ranked]) <= average * left + TOLERANCE * left
     also: Mask = np.zeros(len(bad), dtype=bool)
     also[ranked[: int(np.argmax(enough))]] = True
     return also
+
+
+def _from_each_on(values: Floats) -> Floats:
+    """Sums from each place to the end, then 0."""
+    return np.append(np.cumsum(values[::-1])[::-1], 0.0)
 
 
 def discloses(found: ValueCounts, counts: SensitiveCounts, model: Model) -> Mask:

@@ -25,7 +25,7 @@ from enclave.risk.assessment import (
     prosecutor,
     sizes_of,
 )
-from enclave.risk.classes import BaseClasses, Classes, Ints, number, roll_up, wildcard_sizes
+from enclave.risk.classes import BaseClasses, Classes, Ints, number, roll_up, too_many_patterns, wildcard_sizes
 from enclave.risk.config import RiskConfig
 from enclave.risk.context import context_risk, strict_average
 from enclave.risk.diversity import SensitiveCounts
@@ -57,9 +57,7 @@ def measure(prepared: Prepared, whole: Prepared, config: RiskConfig) -> Assessme
     """All measures. ``whole`` is the same table with no row left out for its nulls (the same object without nulls)."""
     classes = roll_up(prepared.base, prepared.columns, (0,) * len(prepared.columns))
     readings = _readings(whole)
-    sizes = sizes_of(classes)
-    if config.nulls == "wildcard":
-        sizes = _available(readings["wildcard"])
+    sizes = _available(readings["wildcard"]) if config.nulls == "wildcard" else sizes_of(classes)
     recursive = round(config.model.l.value) if config.model.l else 2
     values = attribute_measures(prepared.sensitive, classes, l=recursive)
     risk = prosecutor(sizes, k=config.model.k)
@@ -94,13 +92,13 @@ def measure(prepared: Prepared, whole: Prepared, config: RiskConfig) -> Assessme
     return replace(found, holds=holds, flags=_flags(prepared, whole, found, inconsistent=people.inconsistent))
 
 
-def complete_rows(columns: tuple[CodedColumn, ...], rows: int) -> Mask:
-    """Rows without a null in any of the columns."""
-    complete = np.ones(rows, dtype=bool)
-    for column in columns:
-        code = column.null_code()
-        if code is not None:
-            complete &= column.codes != code
+def complete_rows(table: Any, config: RiskConfig) -> Mask:
+    """Rows without a null in any of the quasi-identifiers."""
+    complete = np.ones(table.num_rows, dtype=bool)
+    for qi in config.qis:
+        values, codes = encode(table.column(qi.name))
+        if None in values:
+            complete &= codes != values.index(None)
     return complete
 
 
@@ -116,10 +114,7 @@ def _first_of(classes: Classes) -> Ints:
 
 def _available(sizes: Sizes | None) -> Sizes:
     if sizes is None:
-        raise InvalidError(
-            "risk: wanted null as any value, got too many patterns of nulls over too many combinations to compare; "
-            "use fewer quasi-identifiers with nulls, or nulls = own_category"
-        )
+        raise too_many_patterns()
     return sizes
 
 
