@@ -33,4 +33,7 @@ def parse_time(text: str) -> datetime:
         raise InvalidError("time: wanted RFC 3339 such as 2026-11-22T12:00:00Z, got another format") from None
     if at.tzinfo is None:
         raise InvalidError("time: wanted a time with its zone such as 2026-11-22T12:00:00Z, got one without")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidError("time: wanted a time from year 1 to 9999 in UTC, got one beyond") from None

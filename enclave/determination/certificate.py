@@ -156,6 +156,8 @@ def check_certificate(certificate: Certificate) -> Certificate:
         raise InvalidError("certificate release: wanted at least one recipient project, got none")
     if certificate.supersedes is not None:
         check_token_id(certificate.supersedes, what="superseded certificate id")
+    if certificate.countersignature is not None:
+        raise InvalidError("certificate: wanted the counter-signature beside the text, got a claim of one in it")
     _check_times(certificate)
     _check_readable(to_json(certificate))
     return certificate

@@ -86,10 +86,17 @@ def draft_certificate(
             release=config.release,
             drafted=format_time(at),
             not_before=format_time(start),
-            expires=format_time(start + timedelta(days=config.validity.days)),
+            expires=_after(start, days=config.validity.days),
             conditions=config.conditions,
             triggers=config.triggers,
             supersedes=config.supersedes,
             **sections,
         )
     )
+
+
+def _after(start: datetime, *, days: int) -> str:
+    try:
+        return format_time(start + timedelta(days=days))
+    except OverflowError:
+        raise InvalidError("determination settings: wanted a validity that ends by year 9999, got another") from None

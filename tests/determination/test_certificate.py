@@ -433,6 +433,44 @@ def test_no_statement_can_be_changed_under_signatures_that_stay(signer: Signer, 
     assert judge(canonical_bytes(document), signer).reason == "altered", path
 
 
+BEYOND_TIME = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00")
+
+
+@pytest.mark.parametrize("name", ["drafted", "not_before", "expires"])
+@pytest.mark.parametrize("time", BEYOND_TIME)
+def test_a_time_beyond_all_calendars_is_altered_and_no_accident(signer: Signer, name: str, time: str) -> None:
+    text = canonical_bytes(json.loads(certificate_text(certificate())) | {name: time})
+    signed = SignedCertificate(text, Signature(public_key=signer.public_key, value=signer.sign(text)))
+    assert judge(pack(signed), signer).reason == "altered"
+    assert verify(signed, content_root=ROOT, trusted=(), revoked=frozenset(), at=NOW).reason == "altered"
+
+
+@pytest.mark.parametrize(
+    "validity", ["days = 999999999999", "not_before = '9999-12-31T00:00:00Z'", "days = -999999999"]
+)
+def test_a_validity_beyond_all_calendars_is_refused(validity: str) -> None:
+    config, free = parse_draft_config(D_TOML.replace("days = 30", validity))
+    with pytest.raises(InvalidError):
+        draft_certificate(
+            config,
+            free,
+            certificate_id="0" * 32,
+            name=VersionName("demo-ct", 1),
+            content_root=ROOT,
+            steward="stella",
+            evidence={},
+            at=NOW,
+        )
+
+
+def test_a_text_that_claims_its_own_counter_signature_is_neither_drafted_nor_believed(signer: Signer) -> None:
+    with pytest.raises(InvalidError):
+        certificate_text(certificate(countersignature={"by": "stella"}))
+    text = canonical_bytes(json.loads(certificate_text(certificate())) | {"countersignature": {"by": "stella"}})
+    signed = SignedCertificate(text, Signature(public_key=signer.public_key, value=signer.sign(text)))
+    assert judge(pack(signed), signer).reason == "altered"
+
+
 def test_signatures_of_another_certificate_are_none_of_this_one(signer: Signer, steward: Signer) -> None:
     signed, listed = countersigned_file(signer, steward)
     text = certificate_text(complete(conditions=("none",)))
