@@ -186,12 +186,13 @@ def verify(
     root: str = typer.Option("", help="The content root it must be about."),
     trust: Path | None = typer.Option(None, help="Trusted experts: the registry's list, or one .pub file."),
     at: str = typer.Option("", help="The time to judge by (RFC 3339; default: now)."),
-    revoked: Path | None = typer.Option(None, help="The list of revoked certificates."),
+    revoked: Path | None = typer.Option(
+        None, help="Revoked certificates (default: the registry's list, if there is one)."
+    ),
     home: HomeOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Say whether a signed certificate holds: exit 0, 10 (time, revocation) or 15 (altered, other root, untrusted)."""
-    from enclave.determination.trust import parse_revoked
     from enclave.determination.verification import verify_file
 
     if bool(dataset) == bool(root):
@@ -201,7 +202,7 @@ def verify(
         content_root=root.lower() if root else _sealed_root(home, VersionName.parse(dataset)),
         version=dataset or None,
         trusted=_trusted(trust, home),
-        revoked=parse_revoked(_read(revoked)) if revoked else frozenset(),
+        revoked=_revoked(revoked, home),
         at=parse_time(at) if at else SystemClock().now(),
     )
     if json_path is not None:
@@ -335,6 +336,19 @@ def _trusted(trust: Path | None, home: Path | None) -> tuple[Any, ...]:
     if not data.lstrip().startswith(b"{"):
         return (TrustedExpert(principal="", public_key=read_public(trust)),)
     return unpack_trust(data, issuer=None).experts
+
+
+def _revoked(revoked: Path | None, home: Path | None) -> frozenset[str]:
+    """From ``--revoked``; without it the list of the home, if there is one."""
+    from enclave.determination.trust import parse_revoked
+    from enclave.registry.trust import revocation_file
+
+    if revoked is not None:
+        return parse_revoked(_read(revoked))
+    try:
+        return parse_revoked(_read(revocation_file(home_from(home))))
+    except NotFoundError:
+        return frozenset()
 
 
 def _sealed_root(home: Path | None, name: VersionName) -> str:

@@ -44,8 +44,8 @@ _FAMILY_WORDS = {
 
 
 def words() -> Console:
-    """The console for people: standard error, so that standard output stays for results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """The console for people: standard error, so that standard output stays for results; text is shown as it is."""
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def write_json(value: Any, path: str) -> None:

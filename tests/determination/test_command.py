@@ -6,6 +6,7 @@ import errno
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from optional import need
 from enclave.cli.main import main
 from enclave.keys.files import new_ed25519
 from enclave.keys.verify import read_public
+from enclave.registry.trust import write_revoked
+from enclave.runtime.home import home_from
 
 ROOT = "ab" * 32
 D_TOML = """
@@ -91,6 +94,33 @@ def test_verify_knows_revocation_and_other_keys(run: Run, folder: Path) -> None:
     new_ed25519(folder / "other.key")
     code, found = verify(run, folder, *at, "--trust", folder / "other.pub")
     assert (code, found["reason"]) == (15, "untrusted_expert")
+
+
+def test_verify_in_a_home_asks_what_the_registry_has_revoked(run: Run, folder: Path) -> None:
+    certificate = json.loads((folder / "C.json").read_text("utf-8"))["certificate"]["id"]
+    at = ("--root", ROOT, "--at", "2026-01-02T00:00:00Z")
+    assert verify(run, folder, *at)[0] == 0
+    write_revoked(home_from(None), [{"id": certificate, "revoked": "2026-01-01T12:00:00Z"}], at=datetime.now(UTC))
+    assert verify(run, folder, *at) == (
+        10,
+        {"valid": False, "reason": "revoked", "expires": "2026-01-31T00:00:00.000000Z"},
+    )
+    (folder / "revoked.json").write_text("[]")
+    assert verify(run, folder, *at, "--revoked", folder / "revoked.json")[0] == 0  # the list that was named
+
+
+def test_a_time_beyond_all_calendars_is_no_time(run: Run, folder: Path) -> None:
+    assert verify(run, folder, "--root", ROOT, "--at", "0001-01-01T00:00:00+14:00") == (12, None)
+
+
+def test_the_text_is_shown_letter_by_letter(run: Run, folder: Path, capsys: Any) -> None:
+    said = "risk below :100: percent [bold]at most[/bold] :warning: \\[x]"
+    (folder / "D.toml").write_text(f"conditions = ['{said}']\n" + D_TOML)
+    files = ("--assessment", folder / "A.json", "--config", folder / "D.toml", "--output", folder / "S.json")
+    run("determination", "draft", "demo-ct@1", *files, "--root", ROOT, "--steward", "stella")
+    capsys.readouterr()
+    run("determination", "sign", folder / "S.json", "--key", f"file:{folder / 'edgar.key'}", "--yes")
+    assert json.dumps(said) in capsys.readouterr().err
 
 
 def test_verify_without_a_list_trusts_nobody(run: Run, folder: Path) -> None:
