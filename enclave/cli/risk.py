@@ -97,7 +97,8 @@ def compare(
     change["prosecutor_average"] = _difference(first.prosecutor.average, second.prosecutor.average)
     change["share_at_risk"] = _difference(first.prosecutor.share_at_risk, second.prosecutor.share_at_risk)
     result: dict[str, Any] = {"old": first.to_json(), "new": second.to_json(), "change": change}
-    result["broken"] = [name for name, holds in first.holds.items() if holds and not second.holds[name]]
+    # of subjects without images no part of theirs is told: there is nothing to break
+    result["broken"] = [name for name, holds in first.holds.items() if holds and not second.holds.get(name, True)]
     result["joint"] = None
     if settings.subject is not None:
         together = compose((*tables, *(read_table(path) for path in seen or ())), settings)

@@ -70,7 +70,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _convert(item, typing.get_args(hint)[1], where) for key, item in value.items()}
     if hint is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InvalidError(f"settings: wanted a number for {where}, got one beyond all limits") from None
     plain = origin or hint
     if type(value) is not plain:
         raise InvalidError(

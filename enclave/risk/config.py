@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ L_KINDS: Final = ("distinct", "entropy", "recursive")
 BETA_KINDS: Final = ("basic", "enhanced")
 METRICS: Final = ("entropy", "loss", "discernibility", "average_class_size")
 RULES: Final = ("hipaa_zip3", "hipaa_age", "hipaa_date")
+MOST_PEOPLE: Final = 2**53  # beyond, sizes are not exact
 RECODINGS: Final = ("full_domain", "rest", "local")
 
 
@@ -217,7 +219,7 @@ def smallest_class(risk: float) -> int:
     where its own 1/k, cut alike, is not above ``risk``, else the next integer. What is compared later are class sizes.
     """
     given = Decimal(repr(risk))
-    if not 0 < given <= 1:
+    if not (given.is_finite() and 0 < given <= 1):
         raise InvalidError("risk settings: wanted a risk above 0 and up to 1, got another number")
     exponent = given.as_tuple().exponent
     step = 10 ** max(2, -exponent if isinstance(exponent, int) else 2)
@@ -245,8 +247,8 @@ def check_config(config: RiskConfig) -> RiskConfig:
         _one_of(column.distance, DISTANCES, f"sensitive.{column.name}.distance")
         if column.distance == "hierarchical" and column.hierarchy is None:
             raise InvalidError(f"risk settings: wanted a hierarchy for the distance of {column.name}, got none")
-    if config.population.size is not None and config.population.size < 1:
-        raise InvalidError("risk settings: wanted a population size of at least 1, got less")
+    if config.population.size is not None and not 1 <= config.population.size <= MOST_PEOPLE:
+        raise InvalidError("risk settings: wanted a population size from 1 to 2^53, got another number")
     _check_context(config.context)
     if config.image is not None:
         _check_image(config.image, subject=config.subject)
@@ -267,14 +269,22 @@ def _check_model(model: Model, *, has_sensitive: bool) -> None:
         raise InvalidError("risk settings: wanted k of at least 1 and a suppression limit from 0 to 1, got others")
     if model.l is not None:
         _one_of(model.l.kind, L_KINDS, "model.l.kind")
-        if model.l.value < 1:
-            raise InvalidError("risk settings: wanted l of at least 1, got less")
+        _check_diversity(model.l)
     if model.t is not None and not 0 <= model.t <= 1:
         raise InvalidError("risk settings: wanted t from 0 to 1, got another number")
     of_values = (model.l, model.t, model.beta, model.delta)
     if any(one is not None for one in of_values) and not has_sensitive:
         raise InvalidError("risk settings: wanted a [sensitive.NAME] for l, t, beta or delta, got none")
     _check_bounds(model)
+
+
+def _check_diversity(wanted: LDiversity) -> None:
+    if not 1 <= wanted.value < math.inf:
+        raise InvalidError("risk settings: wanted l of at least 1, got another number")
+    if wanted.kind != "entropy" and wanted.value != int(wanted.value):
+        raise InvalidError(f"risk settings: wanted a whole number as l of kind {wanted.kind}, got a fraction")
+    if not 0 < wanted.c < math.inf:
+        raise InvalidError("risk settings: wanted c above 0, got another number")
 
 
 def _check_image(image: Image, *, subject: str | None) -> None:
@@ -293,6 +303,8 @@ def _check_coding(qi: Qi) -> None:
         _one_of(qi.rule, RULES, f"qi.{qi.name}.rule")
     if qi.as_of is not None and (qi.rule != "hipaa_date" or not _is_date(qi.as_of)):
         raise InvalidError(f"risk settings: wanted as_of as YYYY-MM-DD beside hipaa_date for {qi.name}, got another")
+    if not all(end is None or math.isfinite(end) for end in (qi.top, qi.bottom)):
+        raise InvalidError(f"risk settings: wanted finite numbers as top and bottom for {qi.name}, got another")
     if qi.top is not None and qi.bottom is not None and qi.bottom >= qi.top:
         raise InvalidError(f"risk settings: wanted bottom below top for {qi.name}, got the reverse")
 
@@ -308,9 +320,9 @@ def _is_date(text: str) -> bool:
 def _check_bounds(model: Model) -> None:
     if model.beta is not None:
         _one_of(model.beta.kind, BETA_KINDS, "model.beta.kind")
-        if model.beta.value <= 0:
+        if not 0 < model.beta.value < math.inf:
             raise InvalidError("risk settings: wanted beta above 0, got another number")
-    if model.delta is not None and model.delta <= 0:
+    if model.delta is not None and not 0 < model.delta < math.inf:
         raise InvalidError("risk settings: wanted delta above 0, got another number")
     if model.average is not None and not 0 < model.average <= 1:
         raise InvalidError("risk settings: wanted an average risk above 0 and up to 1, got another number")

@@ -37,8 +37,9 @@ def _as_text(column: Any) -> Any:
         return _as_text(pc.cast(column, kind.value_type))
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
-        whole = pc.all(pc.and_(pc.equal(column, pc.trunc(column)), pc.less(pc.abs(column), 2.0**53))).as_py()
-        return pc.cast(pc.cast(column, pa.int64()) if whole else column, pa.string())
+        whole = pc.and_(pc.equal(column, pc.trunc(column)), pc.less(pc.abs(column), 2.0**53))  # spelled as integers are
+        integers = pc.cast(pc.if_else(whole, column, pa.scalar(0, kind)), pa.int64())
+        return pc.if_else(whole, pc.cast(integers, pa.string()), pc.cast(column, pa.string()))
     return pa.chunked_array(
         [
             chunk.combine_chunks() if hasattr(chunk, "combine_chunks") else chunk
@@ -67,9 +68,10 @@ def value_order(values: Sequence[str | None], declared: tuple[str, ...], name: s
 
 def _number_or_text(value: str) -> tuple[float, str]:
     try:
-        return float(value), ""
+        number = float(value)
     except ValueError:
         return math.inf, value
+    return number if math.isfinite(number) else math.inf, value
 
 
 def next_level(coded: CodedColumn, level: int) -> Ints:

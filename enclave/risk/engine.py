@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -36,6 +38,7 @@ from enclave.risk.series import series_image, series_table, told_of_series
 from enclave.wire.messages.schema import Json
 
 MAX_QIS = 32
+_MOST_HEADER = 1 << 20  # characters
 _DENSE = 1 << 24  # cells that may be counted in one array
 
 
@@ -89,13 +92,11 @@ def read_table(path: Path) -> Any:
     """An Arrow table from Parquet or CSV (delimiter sniffed, all columns as text, empty = null)."""
     try:
         with path.open("rb") as file:
-            magic, first = file.read(4), path.open("rb").readline(1 << 20)
-        if magic == b"PAR1":
-            return pq.read_table(path)
-        return _read_csv(path, first)
+            magic = file.read(4)
+        return _plain_text(pq.read_table(path)) if magic == b"PAR1" else _read_csv(path)
     except FileNotFoundError:
         raise NotFoundError(f"{path.name}: wanted a table, got no such file") from None
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError):
+    except (pa.ArrowException, csv.Error, OSError, UnicodeDecodeError):
         raise InvalidError(
             f"{path.name or path}: wanted CSV (UTF-8, one header line) or Parquet, got something else"
         ) from None
@@ -448,19 +449,29 @@ def _apply_levels(
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise NotFoundError(f"{path.name}: wanted a file, got none") from None
     except (OSError, UnicodeDecodeError):
         raise InvalidError(f"{path.name}: wanted UTF-8 text, got something else") from None
 
 
-def _read_csv(path: Path, first: bytes) -> Any:
+def _plain_text(table: Any) -> Any:
+    """Text in the form that all kernels of Arrow know."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
+    return table
+
+
+def _read_csv(path: Path) -> Any:
     import pyarrow.csv as pv
 
-    line = first.decode("utf-8-sig")
-    delimiter = max(",;\t|", key=line.count)
-    names = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = _first_record(file.read(_MOST_HEADER))
+    outside = re.sub(r'"[^"]*"', "", header)
+    delimiter = max(",;\t|", key=outside.count)
+    names = next(csv.reader(io.StringIO(header, newline=""), delimiter=delimiter), [])
     return pv.read_csv(
         path,
         parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -468,3 +479,9 @@ def _read_csv(path: Path, first: bytes) -> Any:
             column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
         ),
     )
+
+
+def _first_record(text: str) -> str:
+    """Up to the first line end that is not inside quotes."""
+    found = re.match(r'(?:"[^"]*"|[^"\r\n])*', text)
+    return found[0] if found else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ class Hierarchy:
 
 def parse_hierarchy(text: str, *, name: str) -> Hierarchy:
     """``value;level1;…;*`` per line; raises ``InvalidError`` for ragged lines, doubles or a broken tree."""
-    rows = [tuple(row) for row in csv.reader(text.splitlines(), delimiter=";") if row]
+    try:
+        rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), delimiter=";") if row]
+    except csv.Error:
+        raise InvalidError(f"hierarchy of {name}: wanted lines of value;level1;...;*, got something else") from None
     return make_hierarchy(rows, name=name)
 
 

@@ -225,3 +225,13 @@ def test_what_it_would_cost_to_keep_more_rows_is_said_on_request(run: Run, files
     assert (other["suppressed"], other["node"]) == (0, {"age": 1, "sex": 0})
     assert other["metric_value"] > read(files / "w.json")["metric_value"]
     assert "instead: 0 rows left out" in capsys.readouterr().err
+
+
+def test_a_release_of_subjects_without_images_breaks_nothing_of_theirs(run: Run, files: Path) -> None:
+    (files / "images.csv").write_text("patient;model\np1;m\np2;m\np3;n\np4;n\n")
+    (files / "later.csv").write_text("patient;age;sex;diagnosis\nq1;31;f;x\nq2;31;f;y\n")
+    (files / "risk.toml").write_text(TOML + '[image]\ntable = "images.csv"\nfingerprint = ["model"]\n')
+    asked = ("--config", files / "risk.toml", "--json", files / "i.json")
+    (files / "risk.toml").write_text((files / "risk.toml").read_text().replace("k = 2", "k = 1"))
+    assert run("risk", "compare", files / "table.csv", files / "later.csv", *asked) == 0
+    assert read(files / "i.json")["broken"] == []
