@@ -49,24 +49,23 @@ def _dankar(pitman: float | None, zayatz: float | None, snb: float | None, *, fr
 
 
 def estimate_zayatz(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
-    """Zayatz (1991): the sample's class sizes stand for the population's; hypergeometric sampling."""
-    n, classes = int(sizes.sum()), len(sizes)
+    """Zayatz (1991): the sample's class sizes stand for the population's; hypergeometric sampling.
+
+    The chance that one of i persons is sampled, i·C(N−i, n−1)/C(N, n), is taken relative to that for i = 1: factors
+    (N−n−j)/(N−1−j), which keep their precision in any population.
+    """
+    n = int(sizes.sum())
     values, counts = np.unique(sizes, return_counts=True)
     uniques = int(counts[values == 1].sum())
     if uniques == 0:
         return None
-    log_all = _log_choose(population, n)
-    weights = [
-        count / classes * math.exp(math.log(size) + _log_choose(population - size, n - 1) - log_all)
-        for size, count in zip(values.tolist(), counts.tolist(), strict=True)
-        if n - 1 <= population - size
-    ]
-    total = math.fsum(weights)
-    return uniques * (weights[0] / total) / n if total > 0 else None
-
-
-def _log_choose(a: int, b: int) -> float:
-    return math.lgamma(a + 1) - math.lgamma(b + 1) - math.lgamma(a - b + 1)
+    j = np.arange(int(values[-1]) - 1, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        steps = np.log1p(-(n - 1) / (population - 1 - j[: population - n + 1]))
+    logs = np.full(int(values[-1]), -np.inf)  # of sizes that the rest of the population has no room for
+    logs[: len(steps) + 1] = np.concatenate([[0.0], np.cumsum(steps)])
+    weights = counts * values * np.exp(logs[values - 1])
+    return uniques * (uniques / math.fsum(weights.tolist())) / n
 
 
 def estimate_pitman(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
@@ -179,7 +178,7 @@ def _newton(likelihood: _Likelihood, theta: float, alpha: float) -> tuple[float,
 def estimate_snb(sizes: npt.NDArray[np.int64], *, population: int) -> float | None:
     """The slide negative binomial: class sizes in the population are 1 + NB(α, p), seen through Bernoulli sampling.
 
-    With sampling fraction π, q = 1 − p, D = 1 − q(1 − π) and a = (p/D)^α, the probability generating function
+    With sampling fraction π, q = 1 − p, D = p + qπ and a = (p/D)^α, the probability generating function
     (1 − π + πs)·(p/(D − qπs))^α gives, per class, P(unseen) = (1 − π)a and P(seen once) = a(π + (1 − π)αqπ/D); a
     class holds 1 + αq/p persons on average. α and p follow from the shares of seen classes and sample uniques;
     the share of population uniques is p^α over that mean.
@@ -203,10 +202,11 @@ def estimate_snb(sizes: npt.NDArray[np.int64], *, population: int) -> float | No
 def _snb_moments(alpha: float, p: float, fraction: float) -> tuple[float, float]:
     """Expected seen classes and sample uniques, per person in the population."""
     q = 1 - p
-    d = 1 - q * (1 - fraction)
-    a = math.exp(alpha * (math.log(p) - math.log(d)))
+    d = p + q * fraction
+    log_a = -alpha * math.log1p(q * fraction / p)
     mean = 1 + alpha * q / p
-    return (1 - (1 - fraction) * a) / mean, a * (fraction + (1 - fraction) * alpha * q * fraction / d) / mean
+    seen = 1.0 if fraction >= 1 else -math.expm1(math.log1p(-fraction) + log_a)  # 1 − (1 − π)a, where that is small
+    return seen / mean, math.exp(log_a) * fraction * (1 + (1 - fraction) * alpha * q / d) / mean
 
 
 def _snb_alpha(p: float, fraction: float, *, seen: float) -> float | None:
