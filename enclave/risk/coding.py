@@ -108,8 +108,13 @@ def clipped(value: str, *, top: float | None, bottom: float | None) -> str | Non
     if number is None:
         return None
     if top is not None and number >= top:
-        return f"{top:g}+"
-    return f"<={bottom:g}" if bottom is not None and number <= bottom else value
+        return f"{_spelled(top)}+"
+    return f"<={_spelled(bottom)}" if bottom is not None and number <= bottom else value
+
+
+def _spelled(number: float) -> str:
+    """All of its digits: two ends must not look alike, and a hierarchy names them."""
+    return str(int(number)) if float(number).is_integer() and abs(number) < 2**53 else repr(number)
 
 
 def _number(value: str) -> float | None:

@@ -33,7 +33,7 @@ from enclave.risk.local import LocalRecoding, entropy_of, recode_locally, recode
 from enclave.risk.lowering import Lattice, steered
 from enclave.risk.measuring import Mask, Prepared, complete_rows, measure
 from enclave.risk.recoding import all_rows, general_population, generalised, locally_generalised
-from enclave.risk.search import Found, Node, search
+from enclave.risk.search import MAX_NODES, Found, Node, search
 from enclave.risk.series import series_image, series_table, told_of_series
 from enclave.wire.messages.schema import Json
 
@@ -204,7 +204,7 @@ def anonymise(table: Any, config: RiskConfig) -> Anonymised:
     found = search(lattice.problem())
     if found.node is None or found.metric is None:
         raise InvalidError(
-            f"anonymise: wanted a node that holds the model, got none of {found.nodes_total}; "
+            f"anonymise: wanted a node that holds the model, got none of {_looked_at(found)}; "
             "raise the suppression limit, lower k, or give coarser hierarchies",
             code="not_feasible",
         )
@@ -235,6 +235,11 @@ def fewer_left_out(table: Any, config: RiskConfig, found: Anonymised) -> tuple[A
         levels = {column.name: level for column, level in zip(prepared.columns, best.node, strict=True)}
         others[best.node] = Alternative(node=levels, metric_value=best.metric, suppressed=int((~kept).sum()))
     return tuple(others.values())
+
+
+def _looked_at(found: Found) -> str:
+    whole = found.nodes_total <= MAX_NODES
+    return str(found.nodes_total) if whole else f"the {found.nodes_evaluated} that were tried of {found.nodes_total}"
 
 
 def _lattice(prepared: Prepared, model: Model, config: RiskConfig) -> Lattice:

@@ -26,7 +26,7 @@ from enclave.risk.assessment import (
     sizes_of,
 )
 from enclave.risk.classes import BaseClasses, Classes, Ints, number, roll_up, too_many_patterns, wildcard_sizes
-from enclave.risk.config import RiskConfig
+from enclave.risk.config import MOST_PEOPLE, RiskConfig
 from enclave.risk.context import context_risk, strict_average
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import encode
@@ -234,4 +234,6 @@ def _amounts(column: Any) -> Ints:
         raise InvalidError("population table: wanted whole numbers as counts, got others") from None
     if (amounts < 0).any():
         raise InvalidError("population table: wanted counts of 0 or more, got less")
+    if float(amounts.sum(dtype=np.float64)) > MOST_PEOPLE:
+        raise InvalidError("population table: wanted at most 2^53 persons in all, got more")
     return amounts

@@ -8,6 +8,7 @@ all that rank after it. Where neither holds every node that could be better is e
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 Node = tuple[int, ...]
 MAX_NODES: Final = 1_000_000
+_MOST_TRIED: Final = 2_000  # nodes, where the top itself does not hold; a lattice that is not listed has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +174,33 @@ def _without_rounding(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 def _descend(problem: Problem, total: int) -> Found:
     """For lattices too large to list: from the top down, always the feasible step that saves most."""
-    node: Node = tuple(height - 1 for height in problem.heights)
-    evaluated = 1
-    if not problem.feasible(node):
+    node, evaluated = _first_from_the_top(problem)
+    if node is None:
         return Found(None, None, total, evaluated, optimal=False)
     best = problem.metric(node)
     while True:
-        steps = [tuple(v - (i == j) for j, v in enumerate(node)) for i, level in enumerate(node) if level > 0]
+        steps = _below(node)
         evaluated += len(steps)
         ranked = sorted((problem.metric(step), sum(step), step) for step in steps if problem.feasible(step))
         if not ranked or ranked[0][0] > best:
             return Found(node, best, total, evaluated, optimal=False)
         best, _, node = ranked[0]
+
+
+def _first_from_the_top(problem: Problem) -> tuple[Node | None, int]:
+    """A feasible node and how many were tried; where one that is not does not exclude all below it, the nearest."""
+    top: Node = tuple(height - 1 for height in problem.heights)
+    waiting, met = deque([top]), {top}
+    for tried in range(1, 2 if problem.monotone else _MOST_TRIED + 1):
+        node = waiting.popleft()
+        if problem.feasible(node):
+            return node, tried
+        fresh = [step for step in _below(node) if step not in met]
+        met.update(fresh)
+        waiting.extend(fresh)
+    return None, 1 if problem.monotone else _MOST_TRIED
+
+
+def _below(node: Node) -> list[Node]:
+    """The nodes one level lower in one column."""
+    return [tuple(v - (i == j) for j, v in enumerate(node)) for i, level in enumerate(node) if level > 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from enclave.core.errors import EnclaveError, InvalidError
 from enclave.risk import classes
-from enclave.risk.config import Model, Population, Qi, RiskConfig, Sensitive
+from enclave.risk.config import LDiversity, Model, Population, Qi, RiskConfig, Sensitive
 from enclave.risk.engine import anonymise, assess
 from enclave.risk.hierarchy import make_hierarchy
 
@@ -99,6 +100,25 @@ def test_a_lattice_of_more_than_a_million_nodes_is_searched_within_bounds() -> N
     found = anonymise(table(**columns), RiskConfig(qis=qis, model=Model(k=4)))
     assert (found.optimal, found.nodes_total) == (False, 2**21)
     assert found.nodes_evaluated < 1000
+
+
+def test_a_large_lattice_whose_top_does_not_hold_is_looked_through_below_it() -> None:
+    """All rows together are not diverse; with the first column kept, half of them are and the others may go."""
+    columns = {f"c{i}": ["0"] * 4 + ["1"] * 12 for i in range(21)}
+    data = table(**columns, s=["u", "v"] * 2 + ["u"] * 12)
+    model = Model(k=2, l=LDiversity("entropy", 1.9), suppression_limit=0.8)
+    asked = RiskConfig(qis=tuple(Qi(name) for name in columns), sensitive=(Sensitive("s"),), model=model)
+    found = anonymise(data, asked)
+    assert (found.suppressed, found.optimal, found.assessment_after.holds["l"]) == (12, False, True)
+    hopeless = replace(asked, model=replace(model, suppression_limit=0.5))
+    with pytest.raises(InvalidError, match="none of the 2000 that were tried of 2097152"):
+        anonymise(data, hopeless)
+
+
+def test_a_population_of_more_persons_than_can_be_counted_is_refused() -> None:
+    people = pa.table({"a": ["1", "2"], "b": ["1", "1"], "n": pa.array([2**62] * 2)})
+    with pytest.raises(InvalidError, match="at most 2"):
+        assess(table(a=["1"], b=["1"]), RiskConfig(qis=AB, population_table=people))
 
 
 @settings(max_examples=15, deadline=None)

@@ -121,3 +121,9 @@ def test_a_value_that_a_rule_cannot_read_is_counted_not_shown() -> None:
 def test_a_coding_that_cannot_be_done_is_refused(qi: Qi) -> None:
     with pytest.raises(InvalidError):
         check_config(RiskConfig(qis=(qi,)))
+
+
+def test_the_ends_are_spelled_with_all_their_digits() -> None:
+    assert clipped("1234568", top=1_234_567, bottom=None) == "1234567+"
+    assert clipped("2", top=None, bottom=2.0000001) == "<=2.0000001"
+    assert clipped("95", top=90.0, bottom=None) == "90+"
