@@ -143,6 +143,8 @@ def verify_over(public_key: bytes, message: bytes, packed: bytes) -> bool:
         if tuple(sorted(parts)) != _ASSERTION:
             return False
         data, client, signature = (base64.b64decode(parts[name], validate=True) for name in _ASSERTION)
+        if _pack(data, client, signature) != packed:  # base64 has spare bits: one spelling only
+            return False
         told, authenticator = CollectedClientData(client), AuthenticatorData(data)
         if told.type != CollectedClientData.TYPE.GET or told.challenge != hashlib.sha256(message).digest():
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ from enclave.keys.webauthn import RelyingParty
 pytestmark = pytest.mark.row("S13.7")
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
 ROOT = "ab" * 32
 D_TOML = """
 conditions = ["no linkage to registers"]
@@ -407,6 +409,12 @@ def test_an_assertion_of_a_security_key_signs_as_well(tmp_path: Path, signer: Si
     other = certificate_text(complete(conditions=("none",)))
     assert judge(pack(SignedCertificate(other, signature)), signer, trusted=(listed,)).reason == "altered"
     assert judge(pack(SignedCertificate(text, signature)), signer).reason == "untrusted_expert"
+    parts = json.loads(packed)
+    held = parts["authenticator_data"]  # 37 bytes: four bits of the last letter say nothing
+    assert held.endswith("==")
+    parts["authenticator_data"] = held[:-3] + LETTERS[LETTERS.index(held[-3]) ^ 1] + "=="
+    respelled = replace(signature, value=canonical_bytes(parts))
+    assert judge(pack(SignedCertificate(text, respelled)), signer, trusted=(listed,)).reason == "altered"
 
 
 # ── who would have it say something else ────────────────────────────────────
