@@ -23,7 +23,7 @@ from enclave.deid.harvest import Cohort, Harvest
 from enclave.deid.inputs import Entry, list_inputs, table_entries
 from enclave.deid.journal import Journal, job_digest, software_digest
 from enclave.deid.keyring import Keyring
-from enclave.deid.long_text import settle
+from enclave.deid.long_text import DETECTORS, settle
 from enclave.deid.pixel_form import Array
 from enclave.deid.pools import FirstPass, Here, Pool, Processes, Task
 from enclave.deid.private import PrivateElements, private_key
@@ -129,7 +129,7 @@ class _Job:
         known, unknown = table_entries(entries, recipe=self._recipe)
         raw = self._read_tables(known)
         with contextlib.ExitStack() as stack:
-            pool = stack.enter_context(_pool(self._spec))
+            pool = stack.enter_context(_pool(self._spec, self._recipe))
             self._open_output()
             journal = stack.enter_context(contextlib.closing(Journal(self._spec.output)))
             staging = self._open_staging(stack)
@@ -421,12 +421,16 @@ def sampled(slices: list[int]) -> list[int]:
     return slices[(len(slices) // 2) % _SAMPLE_STEP :: _SAMPLE_STEP]
 
 
-def _pool(spec: JobSpec) -> contextlib.AbstractContextManager[Pool]:
+def _pool(spec: JobSpec, recipe: Recipe) -> contextlib.AbstractContextManager[Pool]:
     if spec.scheduler:
         from enclave.deid.cluster import open_cluster  # an extra: most machines do without
 
         return open_cluster(spec.scheduler)
-    return contextlib.nullcontext(Processes(spec.jobs) if spec.jobs > 1 else Here())
+    if spec.jobs <= 1:
+        return contextlib.nullcontext(Here())
+    models = ["enclave.deid.preload_text"] if recipe.long_text == DETECTORS else []
+    models += ["enclave.deid.preload_pixels"] if "clean_pixel_data" in recipe.options else []
+    return contextlib.nullcontext(Processes(spec.jobs, models=models))
 
 
 def _tell(listener: Progress | None, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -89,15 +89,16 @@ class Processes:
     """Processes of this machine, begun without other threads and their locks.
 
     A process of one thread forks itself, which takes no time. Of one with several (intaked) a copy would not be sound:
-    there they are forked from a server that has loaded what they share, which takes a second; until it is there, this
+    there they are forked from a server that has loaded what they share, which takes a second, and with the models that
+    the process's first job needs (``models``: names of modules that load them) some seconds; until it is there, this
     process does the first pass. Raises ``UnavailableError`` when one of them is killed; what is finished is in the
     journal.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, models: Sequence[str] = ()) -> None:
         self._jobs = jobs
         self._server = multiprocessing.get_context("forkserver")
-        self._server.set_forkserver_preload(["__main__", "enclave.deid.preload"])
+        self._server.set_forkserver_preload(["__main__", "enclave.deid.preload", *models])
         self._awake = threading.Event()
         if _may_fork():
             self._awake.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import threading
 import types
@@ -70,3 +72,31 @@ def test_two_processes_give_the_same_bytes_as_one_whatever_stands_beside_the_job
         results.append({p.relative_to(out).as_posix(): p.read_bytes() for p in (out / "dicom").rglob("*.dcm")})
     assert results[0] == results[1]
     assert len(results[0]) == 40
+
+
+# Begun as intaked is, with a thread beside; its pool says which models a worker has before it has done anything.
+FORKED_WITH_MODELS = """
+import json, threading
+from pathlib import Path
+from enclave.deid.pools import Processes
+
+LOADED = "[m.open_network.cache_info().currsize, n.open_analyzer.cache_info().currsize]"
+IN_WORKER = f"exec('import enclave.detectors.pixel_text.network as m, enclave.detectors.model as n') or {LOADED}"
+if __name__ == "__main__":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    pool = Processes(1, models=["enclave.deid.preload_text", "enclave.deid.preload_pixels"])
+    with pool._executor(None) as executor:
+        loaded = executor.submit(eval, IN_WORKER, {}).result()
+    import enclave.deid.preload
+    before = len(list(Path("/proc/self/task").iterdir()))
+    import enclave.deid.preload_text, enclave.deid.preload_pixels
+    print(json.dumps([loaded, len(list(Path("/proc/self/task").iterdir())) - before]))
+"""
+
+
+def test_workers_beside_threads_are_forked_with_the_models_loaded_which_start_no_thread() -> None:
+    """A thread of a model would be missing in the fork, with whatever lock it held."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FORKED_WITH_MODELS], capture_output=True, text=True, timeout=110, check=True
+    )
+    assert json.loads(done.stdout) == [[1, 1], 0]

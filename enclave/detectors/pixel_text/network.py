@@ -57,6 +57,10 @@ class TextNetwork(Protocol):
         """The text of each crop with how sure the reader is."""
         ...
 
+    def warm(self) -> None:
+        """Loads at once what is loaded at the first use otherwise."""
+        ...
+
 
 def model_folder() -> Path:
     """Where the models stand; raises ``UnavailableError`` when the package is not installed. Runs none of its code."""
@@ -89,9 +93,26 @@ class _PpOcr:
         from rapidocr.ch_ppocr_det.utils import DBPostProcess
 
         cv2.setNumThreads(1)
-        self._detect = _detector(folder / _DETECTOR)
+        self._folder = folder
         self._after = DBPostProcess(thresh=_PIXEL_SCORE, box_thresh=_BOX_SCORE, unclip_ratio=_UNCLIP, use_dilation=True)
-        self._reader = _reader(folder)
+
+    @functools.cached_property
+    def _detect(self) -> Callable[[Array], Array]:
+        """Compiled at the first picture: that starts threads, which a process forked later would lack."""
+        check_models(self._folder)
+        return _detector(self._folder / _DETECTOR)
+
+    @functools.cached_property
+    def _reader(self) -> Any:
+        """Opened at the first line that is read: many jobs find none short enough."""
+        check_models(self._folder)
+        return _reader(self._folder)
+
+    def warm(self) -> None:
+        """Loads at once, of what is loaded at the first use otherwise, all that starts no thread."""
+        import openvino  # noqa: F401 - a quarter of a second
+
+        _ = self._reader
 
     def find(self, picture: Array) -> list[Candidate]:
         """Lines of text in one picture."""

@@ -1,0 +1,11 @@
+"""Loads, when it is imported, the model that reads running text, so that no worker of a pool has to."""
+
+from __future__ import annotations
+
+import contextlib
+
+from enclave.core.errors import EnclaveError
+from enclave.detectors.model import open_analyzer
+
+with contextlib.suppress(EnclaveError):  # the worker that needs it says what is wrong with it
+    open_analyzer()
