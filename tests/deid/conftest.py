@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 
 from enclave.core.secret import Secret
 from enclave.deid.job import JobResult, JobSpec, run_job
@@ -64,12 +65,15 @@ def headers_recipe() -> Recipe:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
     """44 patients, all modalities; of each series two instances, for speed."""
-    folder = tmp_path_factory.mktemp("cohort") / "in"
-    planted = generate_cohort(folder, seed=3)
-    for series in (folder / "dicom").glob("*/*"):
-        for surplus in sorted(series.glob("*.dcm"))[2:]:
-            surplus.unlink()
-    return folder, planted
+
+    def make(folder: Path) -> Planted:
+        planted = generate_cohort(folder, seed=3)
+        for series in (folder / "dicom").glob("*/*"):
+            for surplus in sorted(series.glob("*.dcm"))[2:]:
+                surplus.unlink()
+        return planted
+
+    return made_once(tmp_path_factory, "deid-cohort", make)
 
 
 @pytest.fixture(scope="session")

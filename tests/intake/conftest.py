@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
+from run_folders import remove_run_folders
 
+from enclave.audit.client import AuditClient
 from enclave.core.errors import ConflictError, DeniedError
 from enclave.deid.synthetic.cohort import Planted, generate_cohort
 from enclave.determination.certificate import parse_certificate
@@ -28,6 +32,7 @@ from enclave.wire.messages.facts import AskProjectStanding, ProjectStanding
 from enclave.wire.messages.intake import AddBatch, Batch, ShowBatch
 from enclave.wire.messages.registry import Certificate, NoteSample, ProposeDetermination, RegisterCandidate, Version
 from enclave.wire.peer import WireServer
+from tests.conftest import AuditStand, make_home
 
 SHIPPED = Path(str(files("enclave.intake").joinpath("recipes")))
 PEOPLE = {
@@ -35,6 +40,7 @@ PEOPLE = {
     "rosa-token": Actor("rosa", frozenset({"researcher"})),
     "hana-token": Actor("hana", frozenset({"honest_broker"})),
 }
+Kept = tuple[Batch, list[RegisterCandidate], dict[str, str]]  # a batch, and what the registry was told of it
 
 
 def resolve(token: str) -> Actor:
@@ -172,40 +178,93 @@ class IntakeStand:
         return batch
 
 
-@pytest.fixture
-def stand(auditd: Any) -> Iterator[IntakeStand]:
-    """A running intake."""
-    home = auditd.home
-    for name in ("vault", "intake-box"):
-        new_symmetric(home.key_file(name))
-    new_x25519(home.key_file("kek"))
+@contextlib.contextmanager
+def running(home: Home, *, auditd: Any) -> Iterator[IntakeStand]:
+    """Intake, vault and the registry's stand-in of a home whose ledger runs."""
     registry = RegistryStandIn(home)
     registry.start()
     vault = VaultDaemon(home, log=Log("vaultd"))
     vault.start()
     made = IntakeStand(auditd, home, registry, vault)
     made.start()
-    yield made
-    made.stop()
-    vault.close()
-    registry.stop()
+    try:
+        yield made
+    finally:
+        made.stop()
+        vault.close()
+        registry.stop()
+
+
+@contextlib.contextmanager
+def ledger_of(home: Home) -> Iterator[AuditStand]:
+    """The running ledger of a home that is there."""
+    ledger = AuditStand(home, AuditClient(home.socket("auditd")))
+    ledger.start()
+    try:
+        yield ledger
+    finally:
+        ledger.client.close()
+        ledger.stop()
+
+
+def add_keys(home: Home) -> None:
+    """What vault and intake need beside the ledger's keys."""
+    for name in ("vault", "intake-box"):
+        new_symmetric(home.key_file(name))
+    new_x25519(home.key_file("kek"))
+
+
+@pytest.fixture
+def stand(auditd: Any) -> Iterator[IntakeStand]:
+    """A running intake."""
+    add_keys(auditd.home)
+    with running(auditd.home, auditd=auditd) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def kept_home(cohort: tuple[Path, Planted], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
+    """A home at rest whose intake has sealed the small cohort, made once by a real run, and what came of it."""
+
+    def make(folder: Path) -> Kept:
+        home = make_home(folder / "home")
+        add_keys(home)
+        with ledger_of(home) as ledger, running(home, auditd=ledger) as made:
+            batch = made.wait(made.add(cohort[0]))
+            assert (batch.state, batch.message) == ("sealed", "")
+        remove_run_folders(folder)
+        return batch, made.registry.registered, made.registry.proposed
+
+    return made_once(tmp_path_factory, "sealed-batch", make)
+
+
+@pytest.fixture
+def handed_in(kept_home: tuple[Path, Kept], tmp_path: Path) -> Iterator[tuple[IntakeStand, Batch]]:
+    """A running intake that has sealed the small cohort, and its batch: on a copy of the home that it was sealed in."""
+    folder, (batch, registered, proposed) = kept_home
+    home = Home(shutil.copytree(folder / "home", tmp_path / "home", symlinks=True))
+    with ledger_of(home) as ledger, running(home, auditd=ledger) as made:
+        made.registry.registered, made.registry.proposed = list(registered), dict(proposed)
+        yield made, batch
 
 
 @pytest.fixture(scope="session")
 def demo_cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
     """The demo cohort: 44 patients."""
-    folder = tmp_path_factory.mktemp("cohort") / "in"
-    return folder, generate_cohort(folder, seed=7)
+    return made_once(tmp_path_factory, "demo-cohort", lambda folder: generate_cohort(folder, seed=7))
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
     """A small cohort: 14 patients, six of them with a few CT slices, for every series costs a look at its pixels."""
-    folder = tmp_path_factory.mktemp("small") / "in"
-    planted = generate_cohort(folder, seed=8, patients=14)
-    for patient in sorted((folder / "dicom").iterdir())[6:]:
-        shutil.rmtree(patient)
-    for series in (folder / "dicom").glob("*/*"):
-        for surplus in sorted(series.glob("*.dcm"))[2:]:
-            surplus.unlink()
-    return folder, planted
+
+    def make(folder: Path) -> Planted:
+        planted = generate_cohort(folder, seed=8, patients=14)
+        for patient in sorted((folder / "dicom").iterdir())[6:]:
+            shutil.rmtree(patient)
+        for series in (folder / "dicom").glob("*/*"):
+            for surplus in sorted(series.glob("*.dcm"))[2:]:
+                surplus.unlink()
+        return planted
+
+    return made_once(tmp_path_factory, "small-cohort", make)

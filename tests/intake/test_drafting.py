@@ -31,11 +31,8 @@ def recipes(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_draft_speaks_of_the_candidate_with_what_was_declared_and_measured(
-    stand: Any, cohort: tuple[Path, Planted]
-) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
-    assert (batch.state, batch.message) == ("sealed", "")
+def test_the_draft_speaks_of_the_candidate_with_what_was_declared_and_measured(handed_in: Any) -> None:
+    stand, _ = handed_in
     (text,) = stand.registry.proposed.values()
     draft = parse_certificate(text.encode())
     (registered,) = stand.registry.registered
@@ -47,9 +44,9 @@ def test_the_draft_speaks_of_the_candidate_with_what_was_declared_and_measured(
 
 
 def test_the_draft_tells_the_expert_what_private_elements_went_and_how_telling_they_were(
-    stand: Any, cohort: tuple[Path, Planted]
+    handed_in: Any, cohort: tuple[Path, Planted]
 ) -> None:
-    stand.wait(stand.add(cohort[0]))
+    stand, _ = handed_in
     (text,) = stand.registry.proposed.values()
     found = parse_certificate(text.encode()).deidentification["private_removed"]
     assert found["kinds"] == len(found["elements"]) > 0
@@ -60,10 +57,8 @@ def test_the_draft_tells_the_expert_what_private_elements_went_and_how_telling_t
     assert not [secret for secret in cohort[1].strings if secret.lower() in str(found).lower()]
 
 
-def test_a_draft_that_was_proposed_before_a_restart_is_not_proposed_twice(
-    stand: Any, cohort: tuple[Path, Planted]
-) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+def test_a_draft_that_was_proposed_before_a_restart_is_not_proposed_twice(handed_in: Any) -> None:
+    stand, batch = handed_in
     stand.stop()
     register = stand.home.state("identified") / "batches"
     (record,) = [path for path in register.rglob("*.json") if batch.id in path.read_text() or batch.id in path.name]

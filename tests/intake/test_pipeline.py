@@ -61,8 +61,8 @@ def test_a_cohort_becomes_a_registered_candidate_without_a_planted_identifier(
         assert found_in(held, planted) == 0
 
 
-def test_each_act_is_in_the_ledger_before_and_after(stand: Any, cohort: tuple[Path, Planted]) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+def test_each_act_is_in_the_ledger_before_and_after(handed_in: Any) -> None:
+    stand, batch = handed_in
     told = [(e["kind"], e["outcome"]) for e in stand.auditd.events() if e.get("ticket") == batch.id]
     assert told == [
         ("intake.add", "ok"),
@@ -77,8 +77,8 @@ def test_each_act_is_in_the_ledger_before_and_after(stand: Any, cohort: tuple[Pa
     ]
 
 
-def test_nothing_stays_in_the_identified_folder_after_sealing(stand: Any, cohort: tuple[Path, Planted]) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+def test_nothing_stays_in_the_identified_folder_after_sealing(handed_in: Any) -> None:
+    stand, batch = handed_in
     folder = stand.home.state("identified")
     left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     sealed = [path for path in left if path.parts[:2] == ("review", batch.id)]  # what a reviewer has still to see
@@ -86,8 +86,8 @@ def test_nothing_stays_in_the_identified_folder_after_sealing(stand: Any, cohort
     assert {path.parts[0] for path in left if path not in sealed} == {"batches"}
 
 
-def test_a_second_batch_of_a_dataset_has_the_same_pseudonyms(stand: Any, cohort: tuple[Path, Planted]) -> None:
-    first = stand.wait(stand.add(cohort[0]))
+def test_a_second_batch_of_a_dataset_has_the_same_pseudonyms(handed_in: Any, cohort: tuple[Path, Planted]) -> None:
+    stand, first = handed_in
     second = stand.wait(stand.add(cohort[0]))
     assert (first.version, second.version) == (1, 2)
     from enclave.wire.client import WireClient
@@ -190,8 +190,8 @@ def test_a_batch_that_was_sealed_before_a_restart_is_registered_after_it(
     assert len(stand.registry.proposed) == 1
 
 
-def test_what_is_sealed_can_be_read_as_tables_and_arrays(stand: Any, cohort: tuple[Path, Planted]) -> None:
-    stand.wait(stand.add(cohort[0]))
+def test_what_is_sealed_can_be_read_as_tables_and_arrays(handed_in: Any) -> None:
+    stand, _ = handed_in
     store = SealedStore(stand.home.state("sealed"))
     unwrapper = open_unwrapper(file_uri(stand.home.key_file("kek")))
     version = sealed_reader.open_version(store, VersionName("demo-ct", 1), unwrapper=unwrapper)

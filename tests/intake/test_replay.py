@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enclave.broker.replay import replay
 from enclave.core.errors import IntegrityError, InvalidError
-from enclave.deid.synthetic.cohort import Planted
 from enclave.determination.certificate import Certificate, parse_certificate
 from enclave.determination.completeness import missing
 from enclave.determination.replay import not_derivable
@@ -23,10 +21,9 @@ pytestmark = pytest.mark.row("S13.7")
 
 
 @pytest.fixture
-def bound(stand: Any, cohort: tuple[Path, Planted]) -> tuple[OpenVersion, Certificate]:
+def bound(handed_in: Any) -> tuple[OpenVersion, Certificate]:
     """A sealed candidate and the certificate that intake drafted for it."""
-    batch = stand.wait(stand.add(cohort[0]))
-    assert batch.state == "sealed", batch.message
+    stand, _ = handed_in
     (text,) = stand.registry.proposed.values()
     certificate = parse_certificate(text.encode())
     unwrapper = open_unwrapper(file_uri(stand.home.key_file("kek")))

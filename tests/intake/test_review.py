@@ -28,10 +28,8 @@ from enclave.wire.messages.intake import LookAtItem, ReviewImage, ReviewItem, Sh
 pytestmark = [pytest.mark.slow, pytest.mark.row("S13.6")]
 
 
-def test_the_sample_is_complete_when_somebody_else_has_looked_at_each_image(stand: Any, cohort: Any) -> None:
-    folder: Path = cohort[0]
-    batch = stand.wait(stand.add(folder))
-    assert batch.state == "sealed", batch.message
+def test_the_sample_is_complete_when_somebody_else_has_looked_at_each_image(handed_in: Any) -> None:
+    stand, batch = handed_in
     images = list(batch.review)
     assert images
     marked = stand.registry.registered[-1].summary["quality"]["review"]
@@ -96,8 +94,8 @@ def test_whether_there_is_such_a_batch_is_told_only_to_who_may_see_the_list(stan
     assert "no id" not in str(told)
 
 
-def test_a_no_needs_a_reason_which_stands_in_the_record_and_sealed_in_the_ledger(stand: Any, cohort: Any) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+def test_a_no_needs_a_reason_which_stands_in_the_record_and_sealed_in_the_ledger(handed_in: Any) -> None:
+    stand, batch = handed_in
     first, second, *_ = batch.review
     for reason in ("", " ", "x" * 2001):
         with pytest.raises(InvalidError):
@@ -175,8 +173,8 @@ def test_a_reviewer_sees_each_item_until_it_is_judged_and_nobody_else_does(
             assert words.encode() not in path.read_bytes(), path
 
 
-def test_without_a_receipt_of_the_ledger_nothing_is_looked_at(stand: Any, cohort: Any) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+def test_without_a_receipt_of_the_ledger_nothing_is_looked_at(handed_in: Any) -> None:
+    stand, batch = handed_in
     stand.auditd.stop()
     with pytest.raises(UnavailableError):
         stand.ask(LookAtItem(token="hana-token", id=batch.id, image=next(iter(batch.review))))
