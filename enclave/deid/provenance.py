@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 from array import array
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from enclave.deid.worker import Outcome
 from enclave.detectors.model import PACKAGE, check_model, model_folder
 from enclave.runtime.call_filter import DECODER, assemble, load_call_list, program
 
+version = functools.cache(metadata.version)  # what this process began with; looking takes longer than a small file
 _ROWS = 10_000  # in memory at a time
 _SCHEMA = pa.schema([
     ("output", pa.string()),
@@ -125,5 +127,5 @@ def _decoder_filter() -> str:
 def _version(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:
+    except metadata.PackageNotFoundError:
         return "0"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.deid.text import measure
 from enclave.core.errors import IntegrityError, UnavailableError
-from enclave.detectors import model
+from enclave.detectors import model, reviewed
 from enclave.detectors.harmless import common_words, harmless_words
 from enclave.detectors.long_text import MARK, MAX_CHARS, Cleaned, clean_long_text, is_running
 from enclave.detectors.words import Deny, Span, fold_word, make_deny, words_of
@@ -140,6 +143,34 @@ def test_the_model_is_the_one_that_was_reviewed_and_a_changed_one_is_refused(tmp
     weights.unlink()
     with pytest.raises(IntegrityError):
         model.check_model(copy)
+
+
+def test_a_file_that_was_remembered_as_reviewed_is_refused_after_any_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewed, "_SETTLED_NS", -1)  # remembered at once
+    file, listed = tmp_path / "model", tmp_path / "listed"
+    file.write_bytes(b"weights")
+    listed.write_text(f"{hashlib.sha256(b'weights').hexdigest()}  model\n")
+    digest = reviewed.check_reviewed(tmp_path, listed, name="model")
+    assert file in reviewed._known
+    assert reviewed.check_reviewed(tmp_path, listed, name="model") == digest
+    state = file.stat()
+    time.sleep(0.02)
+    with file.open("r+b") as changed:
+        changed.write(b"heights")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))  # as if nothing had happened
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    with pytest.raises(IntegrityError):
+        reviewed.check_reviewed(tmp_path, listed, name="model")
+
+
+def test_a_file_that_was_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
+    file, listed = tmp_path / "model", tmp_path / "listed"
+    file.write_bytes(b"weights")
+    listed.write_text(f"{hashlib.sha256(b'weights').hexdigest()}  model\n")
+    reviewed.check_reviewed(tmp_path, listed, name="model")
+    assert file not in reviewed._known
 
 
 def test_without_the_package_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
