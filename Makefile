@@ -36,6 +36,9 @@ demo: setup ## Start the enclave with a synthetic cohort (CHECK=1: run the whole
 	@if [ -n "$(CHECK)" ]; then exec $(BIN)/enclave demo check $(DEMO_OPTIONS); fi
 	exec $(BIN)/enclave demo start $(DEMO_OPTIONS)
 
+# Tests start processes by the hundred: where Python is told to keep no compiled modules, each would compile them again.
+test test-slow test-all: export PYTHONDONTWRITEBYTECODE :=
+
 # Tests wait more than they work, so there are more workers than cores; tests/conftest.py says what stays together.
 test: setup-test ## All tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(TEST_WORKERS) $(PYTEST_OPTIONS)

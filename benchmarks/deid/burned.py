@@ -47,15 +47,16 @@ KINDS: dict[str, tuple[str, str, list[str], str, int, bool]] = {
 }
 
 
-def make_images(folder: Path, *, seed: int, each: int = 8) -> tuple[Truth, dict[str, str]]:
-    """``each`` images of every kind; what is expected of them, and the kind of each path."""
+def make_images(folder: Path, *, seed: int, each: int = 8, size: int = SIZE) -> tuple[Truth, dict[str, str]]:
+    """``each`` images of every kind, ``size`` pixels wide and tall, at least 160; what is expected of them, and the
+    kind of each path."""
     rng = random.Random(seed)
     people = make_people(rng, count=each)
     noise = np.random.default_rng(seed)
     truth, kinds = Truth(patients=[person.mrn for person in people]), {}
     for number, name in enumerate(KINDS):
         for turn, person in enumerate(people):
-            made, boxes = _image(number * each + turn, person, name, noise=noise, rng=rng)
+            made, boxes = _image(number * each + turn, person, name, noise=noise, rng=rng, size=size)
             path = f"{number:02}-{turn:02}.dcm"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             made.save_as(folder / path, enforce_file_format=True)
@@ -66,10 +67,10 @@ def make_images(folder: Path, *, seed: int, each: int = 8) -> tuple[Truth, dict[
 
 
 def _image(
-    number: int, person: Person, kind: str, *, noise: np.random.Generator, rng: random.Random
+    number: int, person: Person, kind: str, *, noise: np.random.Generator, rng: random.Random, size: int
 ) -> tuple[FileDataset, list[list[int]]]:
     modality, sop_class, image_type, said, samples, drawn = KINDS[kind]
-    canvas = Image.fromarray(noise.integers(20, 60, (SIZE, SIZE), dtype=np.uint8))
+    canvas = Image.fromarray(noise.integers(20, 60, (size, size), dtype=np.uint8))
     boxes = _draw(canvas, (person.pn.partition("=")[0][:24], person.mrn), rng=rng) if drawn else []
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = UID(sop_class), ExplicitVRLittleEndian
@@ -81,7 +82,7 @@ def _image(
     made.StudyDate, made.BodyPartExamined, made.StudyDescription = "20230512", "CHEST", "CHEST"
     if said:
         made.BurnedInAnnotation = said
-    made.Rows = made.Columns = SIZE
+    made.Rows = made.Columns = size
     made.SamplesPerPixel, made.BitsAllocated, made.BitsStored, made.HighBit = samples, 8, 8, 7
     made.PixelRepresentation = 0
     made.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
@@ -95,7 +96,7 @@ def _image(
 def _draw(canvas: Image.Image, lines: tuple[str, ...], *, rng: random.Random) -> list[list[int]]:
     """White letters at a random place; the boxes around them."""
     pen = ImageDraw.Draw(canvas)
-    left, top = rng.randint(2, 60), rng.randint(2, 200)
+    left, top = rng.randint(2, min(60, canvas.width - 148)), rng.randint(2, canvas.height - 56)
     boxes = []
     for line in lines:
         text = line.encode("ascii", "replace").decode("ascii")
@@ -105,10 +106,10 @@ def _draw(canvas: Image.Image, lines: tuple[str, ...], *, rng: random.Random) ->
     return boxes
 
 
-def measure(folder: Path, *, seed: int, each: int = 8) -> dict[str, Any]:
+def measure(folder: Path, *, seed: int, each: int = 8, size: int = SIZE) -> dict[str, Any]:
     """Shares over all images, and which kinds of image were right."""
     source, output = folder / "in", folder / "out"
-    truth, kinds = make_images(source, seed=seed, each=each)
+    truth, kinds = make_images(source, seed=seed, each=each, size=size)
     keys = derive_keyring(Secret(bytes(range(32))))
     report = run_job(JobSpec(inputs=[source], output=output, recipe=Recipe(), keyring=keys)).report
     rows = parquet.read_table(output / "provenance.parquet").to_pylist()

@@ -34,7 +34,7 @@ def test_only_a_blank_box_hides_what_was_drawn(tmp_path: Path, kind: str) -> Non
 
 @pytest.mark.slow
 def test_drawn_text_is_hidden_whatever_the_header_says_and_clean_images_come_out_as_they_were(tmp_path: Path) -> None:
-    found = measure(tmp_path, seed=2, each=3)
+    found = measure(tmp_path, seed=2, each=3, size=192)
     assert json.loads(json.dumps(found)) == found
     for name, actions in found["kinds"].items():
         drawn = KINDS[name][5]

@@ -125,7 +125,8 @@ class Noted:
 def test_of_a_vast_layer_the_network_sees_the_tiles_with_letters_only_and_finds_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = sheet(text="Branlund MRN 481", size=2200, points=22)
+    monkeypatch.setattr(finder, "_TILE", 512)  # as many tiles as a layer of twice the side has, a quarter as large
+    made = sheet(text="Branlund MRN 481", size=1100, points=22)
     everywhere, sparing = Noted(), Noted()
     whole = find_text([made], network=everywhere)
     monkeypatch.setattr(finder, "_VAST", 1000)
@@ -134,7 +135,7 @@ def test_of_a_vast_layer_the_network_sees_the_tiles_with_letters_only_and_finds_
     assert found
     assert max(share_covered(box, found) for box in whole) > 0.9
     nothing = Noted()
-    assert find_text([sheet(size=2200)], network=nothing) == []
+    assert find_text([sheet(size=1100)], network=nothing) == []
     assert nothing.shown == 0
 
 

@@ -33,7 +33,7 @@ _MAKER = {
 _STUDY = {"CT": "CT CHEST W CONTRAST", "MR": "MR KNEE LEFT", "CR": "XR CHEST PA", "US": "US ABDOMEN", "SC": "CT CHEST"}
 _SERIES = {"CT": "AXIAL 5.0 LUNG", "MR": "SAG PD FAT SAT", "CR": "PA ERECT", "US": "LIVER", "SC": "DOSE REPORT"}
 _BODY = {"CT": "CHEST", "MR": "KNEE", "CR": "CHEST", "US": "ABDOMEN", "SC": "CHEST"}
-_SIZE = {"CT": 128, "MR": 96, "CR": 192, "US": 160, "SC": 160}
+_SIZE = {"CT": 128, "MR": 96, "CR": 128, "US": 160, "SC": 160}
 
 
 @dataclass(frozen=True, slots=True)
