@@ -268,3 +268,16 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
         return planted
 
     return made_once(tmp_path_factory, "small-cohort", make)
+
+
+@pytest.fixture(scope="session")
+def few_images(cohort: tuple[Path, Planted], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
+    """The small cohort with the images of one patient only: where what is asked does not depend on images."""
+
+    def make(folder: Path) -> Planted:
+        shutil.copytree(cohort[0], folder, dirs_exist_ok=True)
+        for patient in sorted((folder / "dicom").iterdir())[1:]:
+            shutil.rmtree(patient)
+        return cohort[1]
+
+    return made_once(tmp_path_factory, "few-images", make)

@@ -69,9 +69,9 @@ def test_a_draft_that_was_proposed_before_a_restart_is_not_proposed_twice(handed
     assert len(stand.registry.proposed) == 1
 
 
-def test_a_refused_draft_leaves_the_candidate_and_says_so(stand: Any, cohort: tuple[Path, Planted]) -> None:
+def test_a_refused_draft_leaves_the_candidate_and_says_so(stand: Any, few_images: tuple[Path, Planted]) -> None:
     stand.registry.refusal = DeniedError("expert and data steward: wanted two people", code="expert_is_steward")
-    batch = stand.wait(stand.add(cohort[0]))
+    batch = stand.wait(stand.add(few_images[0]))
     assert batch.state == "sealed"
     assert "was not drafted: expert and data steward" in batch.message
     assert len(stand.registry.registered) == 1

@@ -140,10 +140,10 @@ def test_a_batch_with_unknown_columns_fails_and_says_why_without_a_value(
 
 
 def test_a_vault_that_is_away_stops_the_batch_before_anything_is_sealed(
-    stand: Any, cohort: tuple[Path, Planted]
+    stand: Any, few_images: tuple[Path, Planted]
 ) -> None:
     stand.vault.close()
-    batch = stand.wait(stand.add(cohort[0]))
+    batch = stand.wait(stand.add(few_images[0]))
     assert batch.state == "failed"
     assert "vaultd" in batch.message
     assert stand.registry.registered == []
@@ -176,11 +176,11 @@ def test_a_batch_that_a_restart_interrupted_is_marked_failed(stand: Any, cohort:
 
 
 def test_a_batch_that_was_sealed_before_a_restart_is_registered_after_it(
-    stand: Any, cohort: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch
+    stand: Any, few_images: tuple[Path, Planted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("enclave.intake.pipeline._PAUSES_S", ())
     stand.registry.stop()
-    batch = stand.wait(stand.add(cohort[0]), until=lambda b: "not registered" in b.message or b.state == "failed")
+    batch = stand.wait(stand.add(few_images[0]), until=lambda b: "not registered" in b.message or b.state == "failed")
     assert batch.state == "sealing"
     stand.stop()
     stand.registry.start()

@@ -33,10 +33,10 @@ def patients(stand: Any, version: int) -> set[str]:
     return set(pa.ipc.open_file(bytes(data)).read_all().column("patient_id").to_pylist())
 
 
-def test_each_project_gets_a_version_with_pseudonyms_of_its_own(stand: Any, cohort: Any, tmp_path: Path) -> None:
+def test_each_project_gets_a_version_with_pseudonyms_of_its_own(stand: Any, few_images: Any, tmp_path: Path) -> None:
     stand.change_recipe(tmp_path / "recipes", line='pseudonym_domain = "project"')
     for project in ("lung", "knee", "lung"):
-        batch = stand.wait(stand.add(cohort[0], project=project))
+        batch = stand.wait(stand.add(few_images[0], project=project))
         assert (batch.state, batch.project) == ("sealed", project), batch.message
     assert [one.only_for for one in stand.registry.registered] == ["lung", "knee", "lung"]
     lung, knee, again = (patients(stand, version) for version in (1, 2, 3))
@@ -51,16 +51,18 @@ def test_each_project_gets_a_version_with_pseudonyms_of_its_own(stand: Any, coho
     assert told == ["lung", "knee", "lung"]
 
 
-def test_a_project_is_named_when_and_only_when_the_recipe_wants_one(stand: Any, cohort: Any, tmp_path: Path) -> None:
+def test_a_project_is_named_when_and_only_when_the_recipe_wants_one(
+    stand: Any, few_images: Any, tmp_path: Path
+) -> None:
     with pytest.raises(InvalidError, match="wanted no project"):
-        stand.add(cohort[0], project="lung")
+        stand.add(few_images[0], project="lung")
     stand.change_recipe(tmp_path / "recipes", line='pseudonym_domain = "project"')
     with pytest.raises(InvalidError, match="wanted a project"):
-        stand.add(cohort[0])
+        stand.add(few_images[0])
     with pytest.raises(InvalidError):
-        stand.add(cohort[0], project="Not A Name")
+        stand.add(few_images[0], project="Not A Name")
     with pytest.raises(ConflictError) as caught:
-        stand.add(cohort[0], project="unknown")
+        stand.add(few_images[0], project="unknown")
     assert caught.value.code == "project_not_open"
     assert stand.ask(ListBatches(token="stella-token")).batches == ()
     refused = stand.auditd.events(kind="intake.add")
@@ -75,8 +77,8 @@ def test_keys_of_projects_have_nothing_in_common() -> None:
     assert derive_keyring(master, project="lung") == rings[1]
 
 
-def test_a_pseudonym_of_another_dataset_is_still_unknown(stand: Any, cohort: Any, tmp_path: Path) -> None:
+def test_a_pseudonym_of_another_dataset_is_still_unknown(stand: Any, few_images: Any, tmp_path: Path) -> None:
     stand.change_recipe(tmp_path / "recipes", line='pseudonym_domain = "project"')
-    stand.wait(stand.add(cohort[0], project="lung"))
+    stand.wait(stand.add(few_images[0], project="lung"))
     with pytest.raises(NotFoundError):
         stand.vault.desk._keys.entries("demo", (min(patients(stand, 1)),))

@@ -113,11 +113,11 @@ def test_a_no_needs_a_reason_which_stands_in_the_record_and_sealed_in_the_ledger
 
 
 def test_the_registry_hears_of_each_judgement_and_of_what_it_missed_at_the_next_start(
-    stand: Any, cohort: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand: Any, few_images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("enclave.intake.pipeline._PAUSES_S", ())
     stand.change_recipe(tmp_path / "recipes", line='review = "required"')
-    batch = stand.wait(stand.add(cohort[0]))
+    batch = stand.wait(stand.add(few_images[0]))
     (registered,) = stand.registry.registered
     assert (registered.review, registered.sample) == ("required", len(batch.review))
     assert batch.summary["quality"]["review"]["required"] is True
@@ -136,9 +136,9 @@ def test_the_registry_hears_of_each_judgement_and_of_what_it_missed_at_the_next_
 
 
 def test_a_reviewer_sees_each_item_until_it_is_judged_and_nobody_else_does(
-    stand: Any, cohort: Any, capfd: pytest.CaptureFixture[str]
+    stand: Any, few_images: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    batch = stand.wait(stand.add(cohort[0]))
+    batch = stand.wait(stand.add(few_images[0]))
     picture = next(item for item in batch.review if "/" not in item)
     text = next(item for item in batch.review if "/" in item)
 
@@ -182,10 +182,10 @@ def test_without_a_receipt_of_the_ledger_nothing_is_looked_at(handed_in: Any) ->
 
 
 def test_a_text_too_long_for_one_item_waits_in_parts_each_of_which_somebody_must_judge(
-    stand: Any, cohort: Any, monkeypatch: pytest.MonkeyPatch
+    stand: Any, few_images: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("enclave.intake.material._MAX_TEXT", 12)
-    batch = stand.wait(stand.add(cohort[0]))
+    batch = stand.wait(stand.add(few_images[0]))
 
     def look(item: str) -> str:
         return stand.ask(LookAtItem(token="hana-token", id=batch.id, image=item)).text
