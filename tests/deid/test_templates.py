@@ -23,7 +23,7 @@ from enclave.deid.worker import SPARED
 from enclave.detectors.pixel_text.boxes import Box
 
 NAME, DATE = Box(10, 10, 90, 24), Box(10, 30, 70, 44)
-SIZE = 160
+SIZE = 128
 
 
 def layouts(count: int, *boxes: Box, start: int = 0) -> list[Layout]:
