@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from enclave.core.errors import EnclaveError
 from enclave.detectors.model import open_analyzer
 
-with contextlib.suppress(EnclaveError):  # the worker that needs it says what is wrong with it
+with contextlib.suppress(Exception):  # the worker that needs it tries again and says what is wrong with it
     open_analyzer()

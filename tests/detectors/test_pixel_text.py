@@ -174,6 +174,7 @@ def test_an_image_without_text_has_no_boxes_and_needs_no_network_of_computers(mo
     open_network.cache_clear()
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
+    open_network().warm()
     assert find_text([sheet()], network=open_network()) == []
     assert find_text([Sheet(np.zeros((64, 64), np.uint8))], network=open_network()) == []
 
