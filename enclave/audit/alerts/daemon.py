@@ -20,6 +20,7 @@ from enclave.audit.alerts.store import AlertStore
 from enclave.audit.alerts.syslog import Receiver, SyslogSender
 from enclave.audit.alerts.watch import Watch
 from enclave.audit.client import AuditClient
+from enclave.audit.ledger_clock import LedgerClock
 from enclave.core.clock import Clock
 from enclave.core.errors import EnclaveError
 from enclave.policy.model import Actor
@@ -73,9 +74,10 @@ class WatchDaemon:
     ) -> None:
         self._home, self._log = home, log
         self._settings = settings or home.settings(WatchSettings, section="watch")
-        clock = clock or SystemClock()
         folder = ensure_private_dir(home.state("watch"))
-        self._audit = AuditClient(home.socket("auditd"), clock=clock)
+        own_clock = clock or SystemClock()
+        self._audit = AuditClient(home.socket("auditd"), clock=own_clock)
+        clock = LedgerClock(own_clock, self._audit)  # rules look at events by the ledger's time
         self._store = AlertStore(folder / "alerts.sqlite")
         ledger = LedgerByWire(home.socket("auditd"))
         self.couriers = tuple(

@@ -66,7 +66,12 @@ class Watch:
         self.audit.record("watch.started", actor=ACTOR, detail=detail)
 
     def look(self) -> int:
-        """One turn; how many alerts it opened. Raises ``UnavailableError`` when the ledger does not answer."""
+        """One turn; how many alerts it opened. Raises ``UnavailableError`` when the ledger does not answer.
+
+        The ledger is asked for its time first: it may be ahead of this machine's clock, and an event of the future
+        would be none for a rule.
+        """
+        self.audit.ask_time()
         self._check_size()
         self._note_arrivals()
         return sum(self._look_by(rule) for rule in known_rules().values() if self._is_due(rule))

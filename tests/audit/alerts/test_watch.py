@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from clocks import ShiftedClock
 
 from enclave.audit.alerts.metrics import fetch
 from enclave.audit.alerts.rules import known_rules, rules_digest
@@ -217,3 +218,17 @@ def test_each_change_is_a_line_in_the_file_of_alerts(auditd, watchd):
     found = [json.loads(line) for line in lines.splitlines()]
     assert [one["activity_name"] for one in found] == ["Create", "Close"]
     assert {one["finding_info"]["uid"] for one in found} == {alert.id}
+
+
+@pytest.mark.row("S10.7")
+def test_a_clock_set_back_for_an_hour_is_an_alert_and_blinds_no_rule(auditd, watchd):
+    watchd.stop()
+    auditd.stop()
+    auditd.clock = watchd.clock = ShiftedClock()
+    auditd.start()
+    watchd.start()
+    auditd.client.record("audit.rebuild", actor="service:test")
+    auditd.clock.shift_s = -3_600.0
+    assert watchd.alert("clock_skew").severity == "medium"
+    touch_without_ticket(auditd)
+    assert watchd.alert("admin_without_ticket").subject == "stella"
