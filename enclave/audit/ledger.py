@@ -18,10 +18,11 @@ from typing import NamedTuple
 from enclave.audit.bodies import lost_bodies, make_bodies, trim_bodies
 from enclave.audit.checkpoint import Sign, TreeHead, VerifierKey, Verify, write_checkpoint
 from enclave.audit.event import Event, event_to_json
+from enclave.audit.kept_checkpoints import CONTRADICTED, HISTORY
 from enclave.audit.merkle import TILE_WIDTH, FullTile, Tree, leaf_hash
 from enclave.audit.recovery import Damage, Durable, Recovered, fingerprint, last_time, recent_ids, recover
 from enclave.audit.reserve import Reserve
-from enclave.audit.segments import FULL, MAX_RECORD_BYTES, SegmentWriter, frame, sync_dir
+from enclave.audit.segments import FULL, MAX_RECORD_BYTES, SegmentWriter, frame
 from enclave.audit.tiles import TileFolder, write_file
 from enclave.audit.vocabulary import class_of
 from enclave.core.canonical import canonical_bytes
@@ -98,7 +99,7 @@ class Ledger:
         self._lock_fd = _lock(folder / "lock")
         recovered = recover(folder, key=key, verify=verify)
         self.damage: list[Damage] = recovered.damage
-        _keep_contradicted(folder, recovered.size, recovered.head)
+        _keep_contradicted(folder, recovered)
         self._tree = recovered.tree()
         self._known = recent_ids(folder, count=KNOWN_IDS, leaves=recovered.leaves)
         self._writer = SegmentWriter(folder / "segments")
@@ -413,7 +414,7 @@ class Ledger:
     def _keep_in_history(self, text: str) -> None:
         """Older checkpoints narrow down where a log was changed, when its tiles were changed too."""
         try:
-            with (self._folder / "log" / "history.jsonl").open("ab") as file:
+            with (self._folder / "log" / HISTORY).open("ab") as file:
                 file.write(canonical_bytes({"checkpoint": text}) + b"\n")
         except OSError as error:
             self._log.warning("checkpoint history not written", errno=error.errno or 0)
@@ -447,16 +448,14 @@ def _lock(path: Path) -> int:
 
 
 def _signed_before(folder: Path, recovered: Recovered) -> tuple[TreeHead, str] | None:
-    """The checkpoint that an earlier run left, None when there is none or it claims more than the store holds."""
-    head = recovered.head
-    if head is None or head.size > recovered.size:
+    """The checkpoint that an earlier run left, None when there is none or the store does not hold what it signed."""
+    if recovered.head is None or recovered.contradicted:
         return None
-    return head, (folder / "log" / "checkpoint").read_text("utf-8")
+    return recovered.head, (folder / "log" / "checkpoint").read_text("utf-8")
 
 
-def _keep_contradicted(folder: Path, size: int, head: TreeHead | None) -> None:
-    """Sets a checkpoint aside that claims more than the store can show; ``verify`` goes on reporting it."""
-    if head is not None and head.size > size:
-        kept = folder / "log" / f"checkpoint.contradicted-{head.size}"
-        kept.write_bytes((folder / "log" / "checkpoint").read_bytes())
-        sync_dir(kept.parent)
+def _keep_contradicted(folder: Path, recovered: Recovered) -> None:
+    """Sets a checkpoint aside that the stored records contradict; ``verify`` goes on reporting it."""
+    if recovered.head is not None and recovered.contradicted:
+        text = (folder / "log" / "checkpoint").read_bytes()
+        write_file(folder / "log" / f"{CONTRADICTED}{recovered.head.size}", text, durable=True)

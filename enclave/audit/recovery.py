@@ -2,7 +2,9 @@
 
 What a signed checkpoint covers is *proven*: its leaf hashes are taken from the tiles, so the tree goes on unbroken
 even when records below it were changed or lost; that damage stays in the files for ``verify`` to find. Records after
-the last checkpoint are taken as far as they are whole; what follows is copied to ``damaged/`` and cut off.
+the last checkpoint are taken as far as they are whole; what follows is copied to ``damaged/`` and cut off. All
+records are held against whatever else was signed, so that no start signs over a change in silence when tiles or the
+checkpoint are missing or older ones.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from enclave.audit.checkpoint import TreeHead, VerifierKey, Verify, verify_checkpoint
-from enclave.audit.merkle import Tree, leaf_hash
+from enclave.audit.checkpoint import TreeHead, VerifierKey, Verify, parse_checkpoint, verify_checkpoint
+from enclave.audit.kept_checkpoints import COSIGNED, HISTORY, checkpoints_aside, older_checkpoints
+from enclave.audit.merkle import TILE_WIDTH, Tree, leaf_hash
 from enclave.audit.segments import (
     RECORD_HEAD,
     BadBytes,
@@ -26,7 +30,7 @@ from enclave.audit.segments import (
     segment_files,
 )
 from enclave.audit.spare import cut_spare
-from enclave.audit.tiles import TileFolder, open_tiles_of, root_of, split_hashes
+from enclave.audit.tiles import TileFolder, levels_of, open_tiles_of, root_at, root_of, split_hashes
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import EnclaveError, IntegrityError
@@ -53,10 +57,14 @@ class Durable(NamedTuple):
 
 @dataclass(slots=True)
 class Recovered:
-    """Where the log stands after opening. ``resume`` is the segment to go on in and its good length."""
+    """Where the log stands after opening. ``resume`` is the segment to go on in and its good length.
+
+    ``head`` is what the last checkpoint says; ``contradicted``: the stored records are not those that it signed.
+    """
 
     leaves: list[bytes]
     head: TreeHead | None
+    contradicted: bool = False
     resume: tuple[Path, int] | None = None
     damage: list[Damage] = field(default_factory=list)
 
@@ -78,8 +86,40 @@ def recover(folder: Path, *, key: VerifierKey, verify: Verify) -> Recovered:
         cut_spare(path)
         scan.segment(path)
     result = Recovered(scan.leaves, head, damage=scan.damage())
+    _compare_with_signed(folder, result, len(proven), key, verify)
     _cut_tail(folder, scan, result)
     return result
+
+
+def _compare_with_signed(folder: Path, result: Recovered, proven: int, key: VerifierKey, verify: Verify) -> None:
+    """Tells what was signed beyond the ``proven`` records and is not what is stored."""
+    heads = _heads_beyond(folder, proven, key, verify)
+    if result.head is not None and result.head.size > proven:
+        heads.append(result.head)
+    levels = levels_of(result.leaves) if heads else []
+    fit = [head for head in heads if head.size <= result.size and root_at(levels, head.size) == head.root]
+    if len(fit) < len(heads):
+        good = max((head.size for head in fit), default=proven)
+        result.damage.append(Damage("", 0, 0, good, proven=True))
+        result.contradicted = result.head in heads and result.head not in fit
+    elif result.head is None and _was_signed(folder, result.size):
+        result.damage.append(Damage("checkpoint", 0, 0, 0, proven=False))
+
+
+def _heads_beyond(folder: Path, proven: int, key: VerifierKey, verify: Verify) -> list[TreeHead]:
+    """What the kept checkpoints say that are larger than ``proven``; forged ones are left to ``verify``."""
+    heads = []
+    for kept in chain(older_checkpoints(folder), checkpoints_aside(folder)):
+        with contextlib.suppress(IntegrityError):
+            if parse_checkpoint(kept.text).size > proven:
+                heads.append(verify_checkpoint(kept.text, key=key, verify=verify))
+    return heads
+
+
+def _was_signed(folder: Path, size: int) -> bool:
+    """Whether there was a checkpoint: something of it is left, or there are records that were never without one."""
+    log = folder / "log"
+    return size >= TILE_WIDTH or any((log / name).exists() for name in ("checkpoint", "tile", HISTORY, COSIGNED))
 
 
 def fingerprint(event: bytes) -> bytes:

@@ -8,15 +8,15 @@ must fit: older ones in the history, those that witnesses cosigned, those that s
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from enclave.audit.checkpoint import TreeHead, VerifierKey, verify_checkpoint
 from enclave.audit.evidence import DamageKind, Finding, Stored, classify, loose_tail
+from enclave.audit.kept_checkpoints import KeptCheckpoint, checkpoints_aside, older_checkpoints
 from enclave.audit.merkle import HASH_BYTES, TILE_WIDTH, leaf_hash
 from enclave.audit.segment_sums import SegmentSum, segment_sums
 from enclave.audit.segments import (
@@ -37,8 +37,6 @@ from enclave.keys.verify import verify_ed25519
 
 MAX_FINDINGS = 1000
 CHECKPOINT = "log/checkpoint"
-HISTORY = "log/history.jsonl"
-COSIGNED = "cosigned"  # below log/: the newest checkpoint that each witness cosigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +92,9 @@ class _Check:
 
     def run(self, against: Sequence[str]) -> Verdict:
         # A live log only grows: what may only be older is read first.
-        older = self._history()
-        others = self._other_checkpoints(against)
+        older = self._signed(older_checkpoints(self._folder))
+        elsewhere = (KeptCheckpoint("against", 0, text) for text in against)
+        others = self._signed(chain(checkpoints_aside(self._folder), elsewhere))
         head = self._head(older)
         levels = self._leaves(head, older)
         for found in (*older, *others):
@@ -115,28 +114,16 @@ class _Check:
                 self._findings.append(Finding("forged_checkpoint", None, CHECKPOINT, 0))
         return max((item.head for item in older), key=lambda head: head.size, default=_nothing(self._key))
 
-    def _history(self) -> list[_Signed]:
-        """The older checkpoints; one that our key did not sign is a finding, a torn line (a crash) is none."""
-        try:
-            lines = (self._folder / HISTORY).read_bytes().splitlines(keepends=True)
-        except OSError:
-            return []
+    def _signed(self, kept: Iterable[KeptCheckpoint]) -> list[_Signed]:
+        """Those that our key signed; any other is a finding."""
         found = []
-        offset = 0
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                text = str(json.loads(line)["checkpoint"])
-                found.extend(self._signed(HISTORY, offset, text))
-            offset += len(line)
+        for one in kept:
+            try:
+                head = verify_checkpoint(one.text, key=self._key, verify=verify_ed25519)
+                found.append(_Signed(one.where, one.offset, head))
+            except IntegrityError:
+                self._findings.append(Finding("forged_checkpoint", None, one.where, one.offset))
         return found
-
-    def _signed(self, name: str, offset: int, text: str) -> list[_Signed]:
-        """One checkpoint, or none and a finding when it is forged."""
-        try:
-            return [_Signed(name, offset, verify_checkpoint(text, key=self._key, verify=verify_ed25519))]
-        except IntegrityError:
-            self._findings.append(Finding("forged_checkpoint", None, name, offset))
-            return []
 
     def _leaves(self, head: TreeHead, older: list[_Signed]) -> Levels:
         """The leaf hashes as signed, or the best there is, with the levels above; notes every difference."""
@@ -194,13 +181,6 @@ class _Check:
             size = written_size(path) if path == paths[-1] else path.stat().st_size
             result.extend(_read_quickly(path, size) or _read_carefully(path, size))
         return result
-
-    def _other_checkpoints(self, against: Sequence[str]) -> list[_Signed]:
-        log = self._folder / "log"
-        kept = [*sorted(log.glob("checkpoint.contradicted-*")), *sorted((log / COSIGNED).glob("*.checkpoint"))]
-        texts = [(path.relative_to(self._folder).as_posix(), path.read_text("utf-8", "replace")) for path in kept]
-        texts += [("against", text) for text in against]
-        return [found for name, text in texts for found in self._signed(name, 0, text)]
 
     def _compare(self, other: _Signed, head: TreeHead, levels: Levels) -> None:
         if other.head.size > head.size:

@@ -13,9 +13,9 @@ from enclave.audit.checkpoint import parse_checkpoint
 from enclave.audit.copies import WitnessSettings
 from enclave.audit.cosignature import AddCheckpoint, cosigned_at, with_signatures, write_request
 from enclave.audit.courier import SplitViewError
+from enclave.audit.kept_checkpoints import COSIGNED
 from enclave.audit.merkle import consistency_proof
 from enclave.audit.tiles import TileTree, write_file
-from enclave.audit.verify import COSIGNED
 from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.keys.verify import verify_ed25519
 

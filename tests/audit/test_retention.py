@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import json
 import os
 import subprocess
@@ -64,8 +65,7 @@ class Stand:
         if not hasattr(self, "began"):  # nothing of the fixture's own first start, which was today
             for path in [*(folder / "segments").iterdir(), *(folder / "bodies").iterdir()]:
                 path.unlink()
-            for path in [folder / "log" / "checkpoint", folder / "log" / "history.jsonl"]:
-                path.unlink(missing_ok=True)
+            shutil.rmtree(folder / "log")
             self.began = True
         daemon = AuditDaemon(self.home, log=Log("auditd"), resolve=self.auditd._person, clock=self.clock)
         daemon.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 from datetime import UTC, datetime
@@ -334,3 +335,60 @@ def test_records_after_the_checkpoint_are_no_damage(log, signed):
     verdict = verify_log(log)
     assert verdict.ok
     assert verdict.size == SIZE
+
+
+def _without_a_tile(log: Path) -> None:
+    (log / "log" / tile_path(0, 0)).unlink()
+
+
+def _without_a_checkpoint(log: Path) -> None:
+    (log / "log" / "checkpoint").unlink()
+
+
+def _with_a_forged_checkpoint(log: Path) -> None:
+    path = log / "log" / "checkpoint"
+    path.write_text(path.read_text().replace(f"\n{SIZE}\n", f"\n{SIZE - 1}\n"))
+
+
+def _without_all_that_was_signed(log: Path) -> None:
+    shutil.rmtree(log / "log")
+
+
+def _with_an_older_checkpoint(log: Path) -> None:
+    first = (log / "log" / "history.jsonl").read_bytes().splitlines()[0]
+    (log / "log" / "checkpoint").write_text(json.loads(first)["checkpoint"])
+    shutil.rmtree(log / "log" / "tile")
+
+
+HIDDEN = {
+    "older": _with_an_older_checkpoint,
+    "tile": _without_a_tile,
+    "checkpoint": _without_a_checkpoint,
+    "forged": _with_a_forged_checkpoint,
+    "all": _without_all_that_was_signed,
+}
+
+
+@pytest.mark.row("S10.3")
+@pytest.mark.parametrize("how", sorted(HIDDEN))
+@pytest.mark.parametrize("change", ["edit", "cut", "nothing"])
+def test_a_restart_signs_over_no_change_in_silence(log, keys, signed, how, change):
+    """Who changes a record, takes away what tells of it and starts the ledger has no whole log."""
+    payloads = list(signed)
+    if change == "edit":
+        payloads[5] = payloads[5].replace(b'"person5"', b'"persom5"')
+    elif change == "cut":
+        del payloads[300:]
+    rewrite(log, list(enumerate(payloads)), renumber=False, per_segment=SIZE)
+    HIDDEN[how](log)
+    signer, key, box = keys
+    ledger = Ledger(log, key=key, sign=signer.sign, verify=verify_ed25519, box=box, clock=SystemClock(), log=Log("t"))
+    damage = ledger.damage
+    ledger.close()
+    (log / "log" / "vkey").write_text(f"{key}\n")
+    harmless = change == "nothing" and how in ("tile", "older")
+    assert bool(damage) is not harmless
+    if how != "all":
+        assert verify_log(log).ok is (change == "nothing")
+    if change != "nothing" and how != "all":
+        assert any(one.proven and one.first_bad_seq <= (5 if change == "edit" else 300) for one in damage)
