@@ -26,7 +26,9 @@ def one_select(sql: str, *, engine: duckdb.DuckDBPyConnection) -> str:
 
     Raises ``duckdb.Error`` when it cannot be parsed.
     """
-    statements = duckdb.extract_statements(sql)
+    # By this engine: the module's own would parse with a database of its own, which may read files and fetch extensions,
+    # and some statements (IMPORT DATABASE) read the files that they name while they are parsed.
+    statements = engine.extract_statements(sql)
     text = statements[0].query.strip().rstrip(";") if len(statements) == 1 else ""
     # DuckDB rewrites some PRAGMAs into a SELECT of its own; those are none that were asked for.
     if not text or statements[0].type != duckdb.StatementType.SELECT or text not in sql:

@@ -113,10 +113,10 @@ class QueryStore:
         cursor = self._engine.cursor()
         timer = threading.Timer(timeout_s, cursor.interrupt)
         try:
+            timer.start()
             text = one_select(sql, engine=cursor)
             cursor.execute("USE ledger")
             cursor.execute("BEGIN TRANSACTION READ ONLY")
-            timer.start()
             cursor.execute(f"SELECT * FROM (\n{text}\n) LIMIT {limit + 1:d}")  # noqa: S608 - parsed above as one SELECT
             columns = tuple(str(column[0]) for column in cursor.description or ())
             found = cursor.fetchall()

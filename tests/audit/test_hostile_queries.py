@@ -202,6 +202,21 @@ def test_no_query_reaches_a_file_a_setting_or_another_database(stand):
     assert list(rows) == [["enable_external_access", "false"]]
 
 
+@pytest.mark.row("S10.4")
+@pytest.mark.parametrize("way", ["IMPORT DATABASE '{}'", "PRAGMA import_database('{}')"])
+def test_no_statement_reads_a_file_while_it_is_looked_at(stand, tmp_path, way):
+    """The engine rewrites these as it parses them, and to do so reads the files of the folder."""
+    (tmp_path / "schema.sql").write_text("CANARY_WORDS;")
+    (tmp_path / "load.sql").write_text("CANARY_WORDS;")
+    told = []
+    for folder in (tmp_path, tmp_path / "missing", "s3://bucket/folder"):
+        with pytest.raises(InvalidError) as caught:
+            ask(stand, way.format(folder))
+        told.append(str(caught.value))
+    assert "CANARY_WORDS" not in "".join(told)
+    assert len(set(told)) == 1, "what is there and what is not must look alike"
+
+
 DOORS = (
     "FROM enable_logging('QueryLog')",  # whoever asks next would be read along
     "FROM enable_logging(storage := 'file', storage_path := '/tmp/x')",  # ends the process when the log is written
