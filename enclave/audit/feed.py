@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from enclave.audit.bodies import Body, BodyReader, with_bodies
 from enclave.audit.columns import record_columns
+from enclave.audit.merkle import leaf_hash
 from enclave.audit.segments import SegmentReader
 from enclave.audit.store_host import GONE, StoreHost
 from enclave.audit.turns import Turns
@@ -48,7 +49,7 @@ class Feed:
     def catch_up(self, size: int, *, progress: Callable[[int], None] | None = None) -> int:
         """Adds the records below ``size`` that are not in yet; returns the high-water mark.
 
-        A store that cannot be read, or that knows more than the log, is built again.
+        A store that cannot be read, or that knows more or other records than the log, is built again.
         """
         with self._guard:
             if self._store is not None and not self._store.alive:
@@ -140,6 +141,17 @@ class Feed:
             self.cause = "unreadable"
             self._remove()
             self._open()
+        if not self._continues():
+            self.cause = "differs_from_the_log"
+            self._renew()
+
+    def _continues(self) -> bool:
+        """Whether the newest record of the store is the log's: a log that lost its tail gives the numbers again."""
+        store = self.store
+        if store.newest < 0:
+            return True
+        found = SegmentReader(self._folder / "segments", next_seq=store.newest).read(upto=store.newest + 1, count=1)
+        return all(leaf_hash(record.payload) == store.newest_leaf for record in found)
 
     def _open(self) -> None:
         self._store = StoreHost(self.path, socket=self._socket, key=self._key, memory_mib=self._memory_mib)

@@ -82,6 +82,12 @@ class QueryStore:
             row = self._engine.execute("SELECT high_water FROM state").fetchone()
         return int(row[0]) if row else 0
 
+    def newest(self) -> tuple[int, bytes] | None:
+        """Number and leaf hash of the newest record; None without one."""
+        with self._write_guard:
+            row = self._engine.execute("SELECT seq, leaf_hash FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+        return (int(row[0]), bytes(row[1])) if row else None
+
     def add(self, records: pa.Table, bodies: pa.Table, *, high_water: int) -> None:
         """Adds one batch and moves the high-water mark in the same transaction: each record is in exactly once."""
         try:

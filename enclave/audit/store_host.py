@@ -44,6 +44,8 @@ class StoreHost:
             self.kill()
             raise
         self._mark = mark.high_water
+        self.newest = mark.newest  # the number of the newest record when it was opened, -1 without one
+        self.newest_leaf = bytes.fromhex(mark.leaf_hash)
 
     @property
     def pid(self) -> int:

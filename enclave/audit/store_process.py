@@ -69,7 +69,8 @@ class StoreProcess:
             self._lock(path.with_name("lock"))
             key = Secret(base64.b64decode(message.key))
             self._store = QueryStore(path, key=key, memory_mib=self._memory_mib)
-            return StoreMark(high_water=self._store.high_water())
+            newest, leaf = self._store.newest() or (-1, b"")
+            return StoreMark(high_water=self._store.high_water(), newest=newest, leaf_hash=leaf.hex())
 
     def _add(self, message: AddBatch, call: Call) -> StoreMark:
         records, bodies = (_table(fd) for fd in call.descriptors)

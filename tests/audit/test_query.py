@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from enclave.audit.merkle import leaf_hash
+from enclave.audit.segments import Record, read_segment, segment_files
 from enclave.audit.views import VIEW_NAMES
 from enclave.core.errors import DeniedError, InvalidError, UnavailableError
 from enclave.policy.model import ROLES, Actor
@@ -241,3 +243,38 @@ def test_a_store_that_knows_more_than_the_log_is_built_again_and_says_so(auditd,
     while not (told := auditd.events(kind="audit.rebuild", actor="service:auditd")) and time.monotonic() < end:
         time.sleep(0.05)
     assert [event["detail"]["cause"] for event in told] == ["ahead_of_the_log"]
+
+
+@pytest.mark.row("S10.2")
+def test_a_store_that_holds_records_which_the_ledger_lost_is_built_again(auditd, desk):
+    """A spoilt tail is cut when the ledger opens; what it writes then has numbers that the store has seen before."""
+    folder = auditd.home.state("audit")
+    signed = auditd.client.record("audit.rebuild", actor="service:kept").seq
+    desk("SELECT 1")
+    checkpoint = auditd.daemon.ledger.checkpoint()
+    lost = auditd.client.record("audit.rebuild", actor="service:lost").seq
+    desk("SELECT 1")
+    auditd.stop()
+    (folder / "log" / "checkpoint").write_text(checkpoint)
+    (segment,) = segment_files(folder / "segments")
+    place = next(r.offset for r in read_segment(segment) if isinstance(r, Record) and r.seq == lost)
+    data = bytearray(segment.read_bytes())
+    data[place + 40] ^= 1
+    segment.write_bytes(data)
+    auditd.start()
+    assert signed < auditd.daemon.ledger.size
+    for number in range(20):
+        auditd.client.record("audit.rebuild", actor="service:after", detail={"rows": number})
+    shown = dict(desk("SELECT seq, leaf_hash FROM events ORDER BY seq", limit=1000).rows)
+    written = {r.seq: leaf_hash(r.payload).hex() for r in read_segment(segment) if isinstance(r, Record)}
+    assert shown == {seq: written[seq] for seq in shown}
+    assert desk("SELECT count(*) FROM events WHERE actor = 'service:lost'").rows[0] == [0]
+    wait_for(lambda: auditd.events(kind="audit.rebuild", actor="service:auditd"))
+    (told,) = auditd.events(kind="audit.rebuild", actor="service:auditd")
+    assert told["detail"]["cause"] == "differs_from_the_log"
+
+
+def wait_for(condition, within_s=15.0):
+    end = time.monotonic() + within_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)

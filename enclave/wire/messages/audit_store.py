@@ -10,9 +10,11 @@ from enclave.wire.messages.schema import Done, Verbatim, request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreMark:
-    """How many records of the log are in the store."""
+    """How many records of the log are in the store; number and leaf hash (hex) of the newest one, -1 and '' without."""
 
     high_water: int
+    newest: int = -1
+    leaf_hash: str = ""
 
 
 @request("store.open", reply=StoreMark)
