@@ -23,11 +23,11 @@ from enclave.audit.segments import (
     frame,
     read_segment,
     segment_files,
-    sync_dir,
 )
 from enclave.core.canonical import JsonValue, canonical_bytes, parse_json
 from enclave.core.errors import EnclaveError, InvalidError
 from enclave.keys.box import Box
+from enclave.runtime.durable import sync_folder
 
 MAX_BODIES_BYTES = 1 << 20  # what fits one frame of the wire
 _SALT_BYTES = 16
@@ -108,11 +108,14 @@ def _rewrite(path: Path, seqs: AbstractSet[int]) -> int:
         part.unlink()
         return 0
     with path.open("r+b") as old:
-        part.replace(path) if kept else part.unlink()
+        if kept:
+            part.replace(path)
+            sync_folder(path.parent)  # first, or a power cut leaves the old name with nothing but zeros
         overwrite(old.fileno())
     if not kept:
+        part.unlink()
         path.unlink()
-    sync_dir(path.parent)
+        sync_folder(path.parent)
     return gone
 
 

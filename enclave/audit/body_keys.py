@@ -14,13 +14,13 @@ import secrets
 import threading
 from pathlib import Path
 
-from enclave.audit.segments import sync_dir
 from enclave.audit.tiles import write_file
 from enclave.core.clock import Clock
 from enclave.core.errors import IntegrityError, UnavailableError
 from enclave.core.secret import Secret
 from enclave.keys.box import Box, box_of
 from enclave.keys.files import KEY_BYTES
+from enclave.runtime.durable import sync_folder
 from enclave.runtime.home import ensure_private_dir
 
 _FORMAT = b"\x02"  # a box of the base key itself begins with 01
@@ -78,7 +78,6 @@ class BodyKeys:
         try:
             ensure_private_dir(self._folder)
             write_file(path, self._base.seal(key, context=context), durable=True)
-            sync_dir(self._folder)
         except OSError:
             raise UnavailableError(
                 "ledger: wanted to keep a new body key, the disk refused; nothing was done", code="ledger_unavailable"
@@ -100,7 +99,7 @@ def erase(path: Path) -> None:
     with path.open("r+b") as file:
         overwrite(file.fileno())
     path.unlink()
-    sync_dir(path.parent)
+    sync_folder(path.parent)
 
 
 def overwrite(fd: int) -> None:

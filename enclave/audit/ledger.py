@@ -29,6 +29,7 @@ from enclave.core.canonical import canonical_bytes
 from enclave.core.clock import Clock, format_time, parse_time
 from enclave.core.errors import ConflictError, EnclaveError, InvalidError, UnavailableError
 from enclave.keys.box import Box
+from enclave.runtime.durable import sync_folder
 from enclave.runtime.home import ensure_private_dir
 from enclave.runtime.log import Log
 
@@ -94,8 +95,7 @@ class Ledger:
     ) -> None:
         self._folder, self._key, self._sign, self._box = folder, key, sign, box
         self._clock, self._log = clock, log
-        for name in ("", "segments", "bodies", "log"):
-            ensure_private_dir(folder / name)
+        _make_folders(folder)
         self._lock_fd = _lock(folder / "lock")
         recovered = recover(folder, key=key, verify=verify)
         self.damage: list[Damage] = recovered.damage
@@ -432,6 +432,14 @@ def lock_store(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _make_folders(folder: Path) -> None:
+    """With durable names, for a receipt must not lie in a folder that a power cut takes."""
+    for name in ("", "segments", "bodies", "log"):
+        ensure_private_dir(folder / name)
+    for parent in (folder, folder.parent):
+        sync_folder(parent)
 
 
 def _lock(path: Path) -> int:

@@ -26,7 +26,7 @@ def one_select(sql: str, *, engine: duckdb.DuckDBPyConnection) -> str:
 
     Raises ``duckdb.Error`` when it cannot be parsed.
     """
-    # By this engine: the module's own would parse with a database of its own, which may read files and fetch extensions,
+    # By this engine: the module would parse with a database of its own, which may read files and fetch extensions,
     # and some statements (IMPORT DATABASE) read the files that they name while they are parsed.
     statements = engine.extract_statements(sql)
     text = statements[0].query.strip().rstrip(";") if len(statements) == 1 else ""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from enclave.audit.spare import spare_at
 from enclave.core.errors import IntegrityError
+from enclave.runtime.durable import sync_folder
 
 MAGIC = b"ENCLSEG1"
 FILE_HEAD = struct.Struct(">8sQ")
@@ -285,7 +286,7 @@ class SegmentWriter:
         try:
             _write_all(fd, FILE_HEAD.pack(MAGIC, first_seq), 0)
             os.fsync(fd)
-            sync_dir(self._folder)
+            sync_folder(self._folder)
         except OSError:
             os.close(fd)
             raise
@@ -299,12 +300,3 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         written = os.pwrite(fd, view, offset)
         offset += written
         view = view[written:]
-
-
-def sync_dir(path: Path) -> None:
-    """Makes a new name in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

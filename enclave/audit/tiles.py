@@ -9,6 +9,7 @@ from pathlib import Path
 
 from enclave.audit.merkle import HASH_BYTES, TILE_WIDTH, FullTile, fold_root, node_hash, tree_root
 from enclave.core.errors import IntegrityError
+from enclave.runtime.durable import sync_folder
 
 _TILE_HEIGHT = 8  # 256 hashes
 
@@ -147,7 +148,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Writes ``data`` under ``path``, all or nothing.
+    """Writes ``data`` under ``path``, all or nothing; ``durable``: the bytes and the name, when it returns.
 
     Tiles need not be durable: they can be computed again, and one that a power cut left empty is found on opening.
     """
@@ -164,3 +165,5 @@ def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+    if durable:
+        sync_folder(path.parent)

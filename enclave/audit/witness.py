@@ -30,6 +30,7 @@ from enclave.audit.merkle import EMPTY_ROOT, holds_consistency
 from enclave.audit.tiles import write_file
 from enclave.core.clock import Clock
 from enclave.core.errors import ConflictError, IntegrityError, InvalidError
+from enclave.runtime.durable import sync_folder
 from enclave.runtime.home import ensure_private_dir
 
 TEXT = "text/plain; charset=utf-8"
@@ -132,6 +133,7 @@ class Witness:
         folder = ensure_private_dir(self._folder / _hash(log.name))
         history = folder / "history.jsonl"
         write_file(folder / "checkpoint", text.encode(), durable=True)
+        sync_folder(self._folder)
         if not history.exists() or time_s - history.stat().st_mtime >= HISTORY_S:
             with history.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"checkpoint": text, "time": time_s}, ensure_ascii=False) + "\n")
