@@ -10,13 +10,14 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enclave.audit.checkpoint import VerifierKey, write_checkpoint
+from enclave.audit.checkpoint import TreeHead, VerifierKey, write_checkpoint
 from enclave.audit.daemon import AuditDaemon
 from enclave.audit.export import Source, archive, in_period, write_entries
 from enclave.audit.inspector import verify_export
@@ -137,6 +138,7 @@ def test_an_export_signed_by_another_key_is_refused(source, log, tmp_path):
     told["checkpoint"] = write_checkpoint(source.head, key=key, sign=other.sign)
     told["vkey"] = str(key)
     (made.path / "proof.json").write_text(json.dumps(told))
+    (made.path / "checkpoint").write_text(told["checkpoint"])
     assert check(made.path)[0] == 0  # whoever made it could have made the key too, and it says so
     assert check(made.path, "--vkey", log / "log" / "vkey")[0] == 1
 
@@ -292,3 +294,40 @@ def test_an_exported_log_verifies_and_has_its_entries(auditd, enclave, tmp_path)
     assert enclave("export", "--output", tmp_path / "out")[0] == 0
     assert verify_log(tmp_path / "out").ok
     assert list((tmp_path / "out" / "log" / "tile" / "entries").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["time", "received", "outcome", "reason", "project", "version", "detail", "objects"])
+def test_no_column_of_a_table_says_anything_that_its_records_do_not(source, log, tmp_path, name):
+    made = source.export(list(source.records())[100:110], tmp_path / "out", table=True)
+    path = made.path / "events.parquet"
+    table = pq.read_table(path)
+    assert check(made.path, "--vkey", log / "log" / "vkey")[0] == 0
+    other = pa.array([7] * 10) if name == "version" else pa.array(["another"] * 10)
+    at = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(at, name, other) if at >= 0 else table.append_column(name, other), path)
+    assert check(made.path, "--vkey", log / "log" / "vkey")[0] == 1
+
+
+def test_what_lies_beside_an_export_is_named_as_not_checked(source, log, tmp_path):
+    made = source.export(list(source.records())[100:110], tmp_path / "out", table=False, siem=True)
+    (made.path / "events.parquet").write_bytes(b"another story")
+    code, said = check(made.path, "--vkey", log / "log" / "vkey")
+    assert code == 0
+    assert "NOT checked: events.ocsf.jsonl, events.parquet" in said
+    (made.path / "checkpoint").write_text("another\n")
+    assert check(made.path, "--vkey", log / "log" / "vkey")[0] == 1
+
+
+def test_an_export_writes_nothing_to_the_terminal_that_it_would_act_on(source, tmp_path):
+    made = source.export(list(source.records())[:10], tmp_path / "out", table=False)
+    other = Ed25519PrivateKey.generate()
+    name = "enclave.local/\x1b[2J\x9b8m\u202e"
+    key = VerifierKey(name, other.public_key().public_bytes_raw())
+    told = json.loads((made.path / "proof.json").read_text())
+    head = TreeHead(name, source.head.size, source.head.root)
+    told |= {"checkpoint": write_checkpoint(head, key=key, sign=other.sign), "vkey": str(key)}
+    (made.path / "proof.json").write_text(json.dumps(told))
+    (made.path / "checkpoint").write_text(told["checkpoint"])
+    code, said = check(made.path)
+    assert "enclave.local/" in said or code == 1
+    assert all(letter.isprintable() for line in said.split("\n") for letter in line)

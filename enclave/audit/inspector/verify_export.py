@@ -29,6 +29,11 @@ ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 
+EVENT_COLUMNS = frozenset(
+    ("kind", "actor", "role", "project", "dataset", "version", "session", "kernel", "cell", "source", "ticket", "trace")
+) | {"time", "outcome", "reason"}
+OWN_FILES = frozenset({"proof.json", "checkpoint", "verify_export.py"})
+
 Point = tuple[int, int, int, int]
 Key = tuple[str, bytes, bytes]  # name, key id, public key
 
@@ -185,17 +190,35 @@ def records_of(folder: Path) -> tuple[list[bytes], str]:
 
 
 def columns_checked(table: Any) -> list[bytes]:
-    """The records of a table whose other columns say what the records say."""
+    """The records of a table whose other columns say what the records say, every one of them."""
     records = [bytes(value) for value in table.column("record").to_pylist()]
-    seqs, hashes = table.column("seq").to_pylist(), table.column("leaf_hash").to_pylist()
-    kinds, actors = table.column("kind").to_pylist(), table.column("actor").to_pylist()
+    columns = {name: table.column(name).to_pylist() for name in table.column_names if name != "record"}
     for number, record in enumerate(records):
         told = json.loads(record)
-        if (told["seq"], leaf_of(record).hex()) != (seqs[number], hashes[number]):
-            raise RefusedError(f"row {number}: the columns seq and leaf_hash are not those of the record")
-        if (told["event"]["kind"], told["event"]["actor"]) != (kinds[number], actors[number]):
-            raise RefusedError(f"row {number}: the columns kind and actor are not those of the record")
+        for name, values in columns.items():
+            if not says(told, record, name, values[number]):
+                raise RefusedError(f"row {number}: the column {name} is not that of the record")
     return records
+
+
+def says(told: Any, record: bytes, name: str, value: Any) -> bool:
+    """Whether a record has ``value`` where the column ``name`` shows it."""
+    if name == "leaf_hash":
+        return bool(value == leaf_of(record).hex())
+    if name in ("seq", "received"):
+        return bool(value == told[name])
+    if name == "detail":
+        return bool(json.loads(value) == told["event"].get("detail", {}))
+    return name in EVENT_COLUMNS and bool(value == told["event"].get(name))
+
+
+def compared(path: Path, saved: tuple[int, bytes], own: tuple[int, bytes]) -> str:
+    """What a saved checkpoint says beside that of the export."""
+    if saved == own:
+        return f"saved checkpoint {path.name}: is the one of this export"
+    if saved[0] == own[0]:
+        raise RefusedError(f"saved checkpoint {path.name}: another tree of the same size, a split view")
+    return f"saved checkpoint {path.name}: of another size, NOT compared (that needs the whole log)"
 
 
 def check(folder: Path, key_text: str, against: Sequence[Path]) -> list[str]:
@@ -203,6 +226,9 @@ def check(folder: Path, key_text: str, against: Sequence[Path]) -> list[str]:
     proof = json.loads((folder / "proof.json").read_text("utf-8"))
     key = read_key(key_text or proof["vkey"])
     size, root = read_checkpoint(proof["checkpoint"], key)
+    beside_it = folder / "checkpoint"
+    if beside_it.exists() and beside_it.read_text("utf-8") != proof["checkpoint"]:
+        raise RefusedError("the file checkpoint is not the checkpoint of the proof")
     records, name = records_of(folder)
     first, end = proof["first"], proof["end"]
     if not 0 <= first < end <= size or len(records) != end - first:
@@ -219,16 +245,12 @@ def check(folder: Path, key_text: str, against: Sequence[Path]) -> list[str]:
         f"checkpoint: signed by the key of {key[0]} for {size} events",
         f"records: {first} to {end - 1} ({name}) are in that tree, unchanged, complete and in this order",
     ]
-    for path in against:
-        other_size, other_root = read_checkpoint(path.read_text("utf-8"), key)
-        if (other_size, other_root) == (size, root):
-            said.append(f"saved checkpoint {path.name}: is the one of this export")
-        elif other_size == size:
-            raise RefusedError(f"saved checkpoint {path.name}: another tree of the same size, a split view")
-        else:
-            said.append(f"saved checkpoint {path.name}: of another size, NOT compared (that needs the whole log)")
+    said += [compared(path, read_checkpoint(path.read_text("utf-8"), key), (size, root)) for path in against]
     source = "given with --vkey" if key_text else "found IN THE EXPORT: whoever made it could have made the key too"
     said.append(f"verifier key: {source}")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in OWN_FILES | {name})
+    if others:
+        said.append(f"NOT checked: {', '.join(others)}")
     said.append("NOT checked: what happened before it was recorded; events outside of these numbers; texts (bodies)")
     return said
 
@@ -241,8 +263,13 @@ def main() -> int:
     parser.add_argument("--against", type=Path, action="append", default=[])
     options = parser.parse_args()
     code, lines = judged(options.folder, options.vkey, options.against)
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("".join(f"{shown(line)}\n" for line in lines))
     return code
+
+
+def shown(line: str) -> str:
+    """A line with nothing in it that a terminal acts on: names come from whoever made the export."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def judged(folder: Path, vkey: Path | None, against: Sequence[Path]) -> tuple[int, list[str]]:
