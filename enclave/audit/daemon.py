@@ -133,7 +133,7 @@ class AuditDaemon:
             sign_every=self._settings.checkpoint_events,
             reserve_bytes=self._settings.reserve_mib << 20,
         )
-        write_file(folder / "log" / "vkey", f"{key}\n".encode())
+        _keep_vkey(folder / "log" / "vkey", f"{key}\n")
         self._tell_of_opening()
         self._open_desk(folder, box)
         self._spawn("checkpoints", self._sign_checkpoints)
@@ -433,6 +433,16 @@ class AuditDaemon:
 
 def _without_call(act: Callable[[Any], Any]) -> Handler:
     return lambda message, _call: act(message)
+
+
+def _keep_vkey(path: Path, text: str) -> None:
+    """Writes only what is new: a full disk takes nothing, and a ledger must start on one."""
+    try:
+        known = path.read_text("utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        known = False
+    if not known:
+        write_file(path, text.encode())
 
 
 def log_origin(folder: Path) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from enclave.audit.checkpoint import TreeHead, VerifierKey, Verify, parse_checkp
 from enclave.audit.kept_checkpoints import COSIGNED, HISTORY, checkpoints_aside, older_checkpoints
 from enclave.audit.merkle import TILE_WIDTH, Tree, leaf_hash
 from enclave.audit.segments import (
+    FULL,
     RECORD_HEAD,
     BadBytes,
     Record,
@@ -34,6 +36,7 @@ from enclave.audit.tiles import TileFolder, levels_of, open_tiles_of, root_at, r
 from enclave.core.canonical import canonical_bytes, parse_json
 from enclave.core.clock import format_time, parse_time
 from enclave.core.errors import EnclaveError, IntegrityError
+from enclave.runtime.durable import sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,8 @@ class _Scan:
         self._proven = len(proven)
         self.leaves = list(proven)
         self._seen = bytearray(len(proven))
-        self._bad: list[BadBytes] = []
+        self._strange: BadBytes | None = None  # bytes that are no record, until one follows them
+        self._between: list[Damage] = []
         self._tail_broken = False
         self.tail: list[tuple[Path, int, int]] = []  # what comes after the good part: file, offset, bytes
         self.end: tuple[Path, int] | None = None  # where the last good record ends
@@ -196,7 +200,7 @@ class _Scan:
         whole = path.stat().st_size
         for item in read_segment(path):
             if isinstance(item, BadBytes):
-                self._bad.append(item)
+                self._strange = self._strange or item
             elif item.seq < self._proven:
                 if leaf_hash(item.payload) == self.leaves[item.seq]:
                     self._seen[item.seq] = 1
@@ -218,25 +222,52 @@ class _Scan:
             found.append(Damage("", 0, 0, lost, proven=True))
         for path, offset, size in self.tail[:1]:
             found.append(Damage(path.name, offset, size, len(self.leaves), proven=False))
-        return found
+        return found or self._between[:1]
 
     def _last_proven_seen(self) -> bool:
         return not self._seen or bool(self._seen[-1])
 
     def _good_until(self, path: Path, record: Record) -> None:
         self.end = (path, record.offset + RECORD_HEAD.size + len(record.payload))
+        if self._strange is not None:
+            strange, self._strange = self._strange, None
+            proven = record.seq < self._proven
+            self._between.append(Damage(strange.segment, strange.offset, strange.lost_bytes, record.seq, proven=proven))
 
 
 def _cut_tail(folder: Path, scan: _Scan, result: Recovered) -> None:
     """Copies what is no record to ``damaged/`` and takes it out of the segments, so that writing can go on."""
     for path, offset, _ in scan.tail:
-        keep = folder / "damaged" / f"{path.name}-{offset}"
-        keep.parent.mkdir(mode=0o700, exist_ok=True)
-        with path.open("rb") as source, keep.open("wb") as target:
-            source.seek(offset)
-            shutil.copyfileobj(source, target)
+        try:
+            _keep_damaged(folder, path, offset)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            os.truncate(folder / "reserve", 0)  # what is kept free for a full disk
+            _keep_damaged(folder, path, offset)
         if offset == 0 or first_seq_of(path) >= result.size:
             path.unlink()
     last = segment_files(folder / "segments")
     if scan.end and last and scan.end[0] == last[-1]:
         result.resume = scan.end
+
+
+def _keep_damaged(folder: Path, path: Path, offset: int) -> None:
+    """Copies a segment from ``offset`` on under a name of its own, durably: it is cut off next."""
+    kept = folder / "damaged"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    number, place = 1, kept / f"{path.name}-{offset}"
+    while place.exists():
+        number += 1
+        place = kept / f"{path.name}-{offset}-{number}"
+    try:
+        with path.open("rb") as source, place.open("xb") as target:
+            source.seek(offset)
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError:
+        place.unlink(missing_ok=True)
+        raise
+    sync_folder(kept)
+    sync_folder(folder)

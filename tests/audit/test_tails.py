@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import secrets
@@ -257,3 +258,57 @@ def test_a_disk_that_turns_read_only_refuses_events_and_works_again(auditd, tmp_
     auditd.stop()
     printed = run_on_own_disk(auditd.home, READ_ONLY, mebibytes=64, folder=tmp_path)
     assert printed.split() == ["ledger_unavailable", "True", "True", "True"]
+
+
+@pytest.mark.parametrize("loose", [True, False])
+def test_bytes_between_records_cost_none_of_them_and_are_told(spoilt, tmp_path, loose):
+    store, opened = spoilt
+    folder = shutil.copytree(store, tmp_path / "copy")
+    before = stored(folder)
+    place = before[-2 if loose else 2]
+    path = segment_files(folder / "segments")[-1]
+    data = bytearray(path.read_bytes())
+    del data[written_in(bytes(data)) :]
+    data[place.offset : place.offset] = b"\xaa" * 50
+    path.write_bytes(data)
+    ledger = opened(folder)
+    assert ledger.size == len(before)
+    assert [(d.offset, d.lost_bytes, d.first_bad_seq, d.proven) for d in ledger.damage] == [
+        (place.offset, 50, place.seq, not loose)
+    ]
+    ledger.close()
+    assert [r.payload for r in stored(folder)] == [r.payload for r in before]
+
+
+def test_what_was_cut_off_at_one_place_twice_is_kept_twice(spoilt, tmp_path):
+    store, opened = spoilt
+    folder = shutil.copytree(store, tmp_path / "copy")
+    path = segment_files(folder / "segments")[-1]
+    place = written_in(path.read_bytes())
+    for content in (b"first" * 20, b"second" * 20):
+        path.write_bytes(path.read_bytes()[:place] + content)
+        ledger = opened(folder)
+        ledger.append(event(1))  # takes the place of what was cut off, and is spoilt before it is signed
+        os.close(ledger._lock_fd)
+    kept = [item.read_bytes() for item in (folder / "damaged").iterdir()]
+    assert sorted(kept) == [b"first" * 20, b"second" * 20]
+
+
+def test_a_full_disk_keeps_no_ledger_with_a_spoilt_tail_from_opening(spoilt, tmp_path, monkeypatch):
+    store, opened = spoilt
+    folder = shutil.copytree(store, tmp_path / "copy")
+    (folder / "reserve").write_bytes(bytes(4096))
+    copy = shutil.copyfileobj
+
+    def full(source, target):
+        if (folder / "reserve").stat().st_size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    path = segment_files(folder / "segments")[-1]
+    path.write_bytes(path.read_bytes() + b"spoilt!" * 20)
+    ledger = opened(folder)
+    assert ledger.damage
+    assert [b"spoilt!" * 20 in item.read_bytes() for item in (folder / "damaged").iterdir()] == [True]
+    ledger.close()
