@@ -44,7 +44,7 @@ class Scanned:
 def scan(folder: Path, *, with_body: set[int], own_uid: int) -> Scanned:
     """One pass over all segments; ``with_body`` are the records whose bodies are still there.
 
-    A hold is lifted, and notice is given, only by what the ledger's own process (``own_uid``) wrote.
+    A hold is lifted or made another, and notice is given, only by what the ledger's own process (``own_uid``) wrote.
     """
     notices: list[Notice] = []
     about: dict[str, _About] = defaultdict(_About)
@@ -101,7 +101,7 @@ def _follow(holds: dict[str, Hold], event: dict[str, Any], *, ours: bool) -> Non
     detail = event.get("detail") or {}
     if event["outcome"] != "ok":
         return
-    if event["kind"] == PLACED:
+    if event["kind"] == PLACED and (ours or detail["hold"] not in holds):
         holds[detail["hold"]] = hold_of(event)
     elif event["kind"] == LIFTED and ours:
         holds.pop(detail["hold"], None)

@@ -494,3 +494,11 @@ def test_a_short_notice_is_refused():
         with pytest.raises(InvalidError):
             RetentionSettings(notice_days=days)
     assert RetentionSettings(notice_days=7).notice_days == 7
+
+
+def test_nobody_narrows_a_hold_by_placing_it_again_from_elsewhere(stand):
+    hold = stand.ask(m.PlaceHold(token="ada", reason="A complaint.", project="demo")).id
+    told = {"hold": hold, "until": "2001-01-01T00:00:00Z"}
+    stand.auditd.client.record("audit.hold_placed", actor="service:airlock", project="demo", detail=told)
+    folder = stand.home.state("audit")
+    assert [one.until for one in scan(folder, with_body=set(), own_uid=os.getuid() + 1).holds] == [None]
