@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.resources
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,10 @@ def in_period(records: Iterator[Record], *, since: datetime | None, until: datet
 
 
 def archive(source: Source, output: Path, *, before: datetime) -> list[Exported]:
-    """Writes each whole month before ``before`` as ``year=YYYY/month=MM``; months that are there are left alone."""
+    """Writes each whole month before ``before`` as ``year=YYYY/month=MM``; months that are there are left alone.
+
+    A month is whole when an event of a later one was received.
+    """
     made: list[Exported] = []
     part: list[Record] = []
     for record in source.records():
@@ -157,8 +161,6 @@ def archive(source: Source, output: Path, *, before: datetime) -> list[Exported]
         if _month(at) >= _month(before):
             return made
         part.append(record)
-    if part:
-        made.extend(_partition(source, part, output))
     return made
 
 
@@ -192,8 +194,21 @@ def _partition(source: Source, records: list[Record], output: Path) -> list[Expo
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     made = source.export(records, part, table=True)
+    for path in (*part.iterdir(), part):
+        _sync(path)
     part.rename(target)
+    for path in (target.parent, output):
+        _sync(path)
     return [Exported(target, made.first, made.end, made.size)]
+
+
+def _sync(path: Path) -> None:
+    """Makes a file's bytes or a folder's names durable: a month that is there is never written again."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _month(at: datetime) -> tuple[int, int]:

@@ -331,3 +331,9 @@ def test_an_export_writes_nothing_to_the_terminal_that_it_would_act_on(source, t
     code, said = check(made.path)
     assert "enclave.local/" in said or code == 1
     assert all(letter.isprintable() for line in said.split("\n") for letter in line)
+
+
+def test_no_month_that_is_not_over_is_archived_whatever_day_is_given(source, tmp_path):
+    made = archive(source, tmp_path / "archive", before=datetime(2040, 1, 1, tzinfo=UTC))
+    assert made[-1].path.name == "month=03"
+    assert made[-1].end < source.head.size
