@@ -83,8 +83,8 @@ def event_of(record: Mapping[str, Any], *, leaf: bytes, origin: str, product_ver
 
 
 def line_of(event: Mapping[str, Any]) -> str:
-    """One line of JSON."""
-    return json.dumps(event, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    """One line of JSON in ASCII: no letter of a name ends a line or is acted on, whoever reads it with whatever."""
+    return json.dumps(event, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 def _class_of(kind: str) -> tuple[int, str, int, str]:

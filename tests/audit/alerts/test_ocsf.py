@@ -48,7 +48,8 @@ def test_every_rule_and_every_change_gives_a_finding_of_the_schema(rule: str) ->
 def test_a_message_is_one_rfc_5424_line_whatever_the_names_hold(subject: str, drill: str) -> None:
     alert = replace(alert_of("bulk_read"), hit=replace(HIT, subject=subject, drill=drill))
     line = line_of(finding_of(alert, rule=known_rules()["bulk_read"], change="open", at=AT, product_version="1"))
-    assert "\n" not in line
+    assert line.isascii()
+    assert line.isprintable()
     message = message_of(line, host="host name", process=7)
     found = HEAD.fullmatch(message.decode())
     assert found, message
