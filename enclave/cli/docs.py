@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import importlib.util
 import inspect
+import json
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import enclave
+from enclave.audit.event_schema import event_schema
 from enclave.audit.vocabulary import known_kinds
 from enclave.cli.docs_alerts import alerts_page
 from enclave.cli.docs_controls import controls_page
@@ -32,7 +34,12 @@ _MARK: Final = "<!-- Made by `make docs` from the code; edit the code instead. -
 
 def events_page() -> str:
     """Every kind of event that the ledger takes."""
-    lines = ["# Events\n\nWhat the ledger can hold. A kind or a detail that is not declared here is refused.\n\n"]
+    lines = [
+        (
+            "# Events\n\nWhat the ledger can hold. A kind or a detail that is not declared here is refused. "
+            "The same as a JSON Schema: [events.schema.json](events.schema.json).\n\n"
+        )
+    ]
     by_writer: dict[str, list[Any]] = {}
     for kind in known_kinds().values():
         by_writer.setdefault(kind.writer, []).append(kind)
@@ -43,6 +50,11 @@ def events_page() -> str:
             lines.append(f"| `{kind.name}` | {_cell(kind.what)} | {detail} |\n")
         lines.append("\n")
     return "".join(lines)
+
+
+def events_schema() -> str:
+    """The same as a JSON Schema."""
+    return json.dumps(event_schema(), indent=1, ensure_ascii=False)
 
 
 def errors_page() -> str:
@@ -125,6 +137,7 @@ def _parameter(parameter: Any) -> str:
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "events.md": events_page,
+    "events.schema.json": events_schema,
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
@@ -167,7 +180,8 @@ def _cell(text: str) -> str:
 
 def page_text(name: str) -> str:
     """The whole text of one page as it must stand in ``docs/``."""
-    return _MARK + PAGES[name]().rstrip() + "\n"
+    mark = _MARK if name.endswith(".md") else ""
+    return mark + PAGES[name]().rstrip() + "\n"
 
 
 def main() -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
+import jsonschema
 import pytest
 
+import enclave
+from enclave.audit.alerts.model import Change
 from enclave.audit.event import Event, check_event, event_from_json, event_to_json
+from enclave.audit.event_schema import event_schema
 from enclave.audit.vocabulary import check_kind, known_kinds, parse_kinds
 from enclave.core.errors import InvalidError
 
@@ -76,3 +82,33 @@ def test_an_event_reads_back_and_leaves_absent_fields_out():
     assert event_from_json(value) == told
     with pytest.raises(InvalidError):
         event_from_json(value | {"more": 1})
+
+
+SCHEMA = jsonschema.Draft202012Validator(event_schema())
+
+
+@pytest.mark.row("S10.1")
+@pytest.mark.parametrize("name", sorted(known_kinds()))
+def test_every_kind_has_a_json_schema_that_takes_what_the_ledger_takes(name):
+    kind = known_kinds()[name]
+    detail = {key: VALUES[wanted] for key, wanted in kind.detail.items()}
+    event = event_to_json(replace(EVENT, kind=name, detail=detail, version=1, objects=("a",)))
+    assert SCHEMA.is_valid(event)
+    of_kind = jsonschema.Draft202012Validator({"$defs": event_schema()["$defs"], "$ref": f"#/$defs/{name}"})
+    wrong = {key: "x" if wanted != "string" else 1 for key, wanted in kind.detail.items()}
+    changes = [{"detail": {key: value}} for key, value in wrong.items()]
+    changes += [{"detail": {"nobody_declared_this": 1}}, {"id": "0"}, {"outcome": "refused"}, {"outcome": "perhaps"}]
+    for change in [*changes, {"another": 1}, {"version": "1"}, {"objects": [1]}, {"kind": "nobody.declared"}]:
+        with pytest.raises(InvalidError):
+            check_kind(event_from_json(event | change))
+        assert not of_kind.is_valid(event | change), change
+    assert not SCHEMA.is_valid(event | {"another": 1})
+
+
+@pytest.mark.row("S10.1")
+def test_every_kind_is_written_somewhere_and_tested_somewhere():
+    root = Path(enclave.__file__).parent
+    written, tested = ("".join(p.read_text() for p in folder.rglob("*.py")) for folder in (root, root.parent / "tests"))
+    spelled = {f"alert.{change}" for change in get_args(Change)}  # written as one kind with its change
+    assert [kind for kind in known_kinds() if f'"{kind}"' not in written and kind not in spelled] == []
+    assert [kind for kind in known_kinds() if f'"{kind}"' not in tested] == []
