@@ -81,7 +81,9 @@ def rule_sql(rule: Rule, *, since: datetime, at: datetime) -> str:
     columns = ", ".join(COLUMNS)
     text = (
         f"WITH {WATCHED}, hits AS ({rule.sql}) "  # noqa: S608 - constants of the release
-        f"SELECT {columns} FROM hits WHERE value >= {rule.threshold!r} ORDER BY first_seq LIMIT {MAX_HITS}"
+        # of too many the newest, for the others were told when they were
+        f"SELECT * FROM (SELECT {columns} FROM hits WHERE value >= {rule.threshold!r} "
+        f"ORDER BY last_seq DESC LIMIT {MAX_HITS}) ORDER BY first_seq"
     )
     return _filled(text, times)
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.alerts.month import make_month
 from benchmarks.alerts.score import hits_of, score
-from enclave.audit.alerts.questions import OTHERS, rule_sql, sql_of
+from enclave.audit.alerts.questions import MAX_HITS, OTHERS, rule_sql, sql_of
 from enclave.audit.alerts.rules import known_rules, parse_rule, rules_digest
 from enclave.audit.views import TABLES, VIEWS
 from enclave.core.errors import InvalidError
@@ -178,3 +178,19 @@ def test_a_malformed_rule_is_refused(old: str, new: str) -> None:
     assert parse_rule(GOOD, name="t").threshold == 1.0
     with pytest.raises(InvalidError):
         parse_rule(GOOD.replace(old, new), name="t")
+
+
+def test_no_flood_of_hits_hides_a_newer_one() -> None:
+    """More hits of a rule than an answer takes: the older of them were told when they came."""
+    engine = duckdb.connect(":memory:")
+    engine.execute("SET TimeZone = 'UTC'")
+    engine.execute(TABLES + VIEWS)
+    at = datetime(2026, 3, 2, 6, tzinfo=UTC)
+    engine.execute(
+        "INSERT INTO records BY NAME SELECT n AS seq, 'rosa' AS actor, 'reidentify.alarm' AS kind, 'ok' AS outcome, "
+        "json_object('request', n::VARCHAR)::VARCHAR AS detail, $1::TIMESTAMPTZ + to_seconds(n) AS time, "
+        "$1::TIMESTAMPTZ + to_seconds(n) AS received FROM range($2) AS t(n)",
+        [at, MAX_HITS + 50],
+    )
+    found = engine.execute(rule_sql(known_rules()["break_glass"], since=at, at=at + timedelta(hours=2))).fetchall()
+    assert [row[1] for row in found] == [str(n) for n in range(50, MAX_HITS + 50)]
