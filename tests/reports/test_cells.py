@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from enclave.reports.cells import cell_name, ids_in
-from enclave.sandbox.tap.journal import _CLIENT_CELL
+from enclave.sandbox.tap.rules import CLIENT_CELL
 
 
 def _cells(*ids: str, injected: int | None = None) -> list[nbformat.NotebookNode]:
@@ -33,7 +33,7 @@ def test_without_one_it_is_called_by_its_number_in_the_file(injected: int | None
     else:
         wanted.insert(injected, "injected-parameters")
     assert names == wanted
-    assert all(_CLIENT_CELL.fullmatch(name) for name in names)
+    assert all(CLIENT_CELL.fullmatch(name) for name in names)
 
 
 @pytest.mark.parametrize("minor", [4, 5])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from enclave.wire.messages import launcher
 
@@ -235,3 +236,85 @@ def test_a_kernel_can_ask_how_much_output_is_left_and_cannot_change_it(stand: An
     ):
         assert "Error" in notebook.run(attempt)[1]
     assert left()["cell"] == before["cell"]
+
+
+FORGED = (
+    "k = get_ipython().kernel; W = 'hid' + 'den'; own = k.get_parent()\n"
+    "def say(kind, content, parent, **header):\n"
+    "    m = k.session.msg(kind, content, header={**k.session.msg_header(kind), **header}, parent=parent)\n"
+    "    k.session.send(k.iopub_socket, m, ident=W.encode())\n"
+    "for parent in (own, {}, {'msg_id': own['header']['msg_id'], 'date': W, 'more': W}):\n"
+    "    say('execute_input', {'code': W, 'execution_count': 1 << 900}, parent)\n"
+    "    say('status', {'execution_state': 'busy', 'more': W}, parent, username=W, more=W)\n"
+    "    say('display_data', {'data': {'x/' + W: W}, 'metadata': {}, 'transient': {}}, parent, more=W)\n"
+    "    say('stream', {'name': 'stdout', 'text': 'se' + 'en'}, parent, session=W)\n"
+    "print('end', flush=True)"
+)
+
+
+def test_header_topic_parent_echo_and_counts_of_a_kernel_reach_no_client(stand: Any, notebook: Any) -> None:
+    heard = zmq.Context.instance().socket(zmq.SUB)
+    heard.connect(f"ipc://{notebook.manager.get_connection_info()['ip']}-2")
+    heard.subscribe(b"")
+    assert heard.poll(5000)  # our subscription stands
+    notebook.run(FORGED)
+    frames: list[bytes] = []
+    while not any(b'end\\n"}' in one for one in frames):
+        assert heard.poll(5000)
+        frames += heard.recv_multipart()
+    heard.close(linger=0)
+    assert sum(one.count(b"seen") for one in frames) == 3
+    assert sum(b"[enclave] Not shown" in one for one in frames) == 3
+    assert not [one for one in frames if b"hidden" in one or str(1 << 900)[:20].encode() in one]
+
+
+SPY = (
+    "k = get_ipython().kernel; seen = []\n"
+    "def spy(stream, ident, parent):\n"
+    "    seen.append((ident, parent))\n"
+    "    for n in range(3): k.session.send(stream, 'history_reply', {'status': 'ok', 'history': [n]}, parent, ident)\n"
+    "k.shell_handlers['history_request'] = spy"
+)
+
+
+def test_what_is_not_recorded_tells_a_kernel_nothing_and_is_answered_once(stand: Any, notebook: Any) -> None:
+    notebook.run(SPY)
+    client = notebook.client
+    content = {"hist_access_type": "search", "pattern": "hidden", "code": "hidden", "n": 1 << 900, "raw": "hidden"}
+    sent = client.session.msg("history_request", content, metadata={"code": "hidden"})
+    sent["header"] |= {"username": "hidden", "more": "hidden", "msg_id": f"hidden-{sent['header']['msg_id']}"}
+    client.session.send(client.shell_channel.socket, sent, buffers=[b"hidden"])
+    assert notebook.reply(sent["header"]["msg_id"])["history"] == [0]
+    told, text = notebook.run(
+        "print(len(seen), [s for s in ('hid' + 'den',) if s in str(seen)], str(1 << 900) in str(seen))"
+    )
+    assert (told["status"], text) == ("ok", "1 [] False\n")
+    assert not client.shell_channel.msg_ready()
+
+
+@pytest.mark.parametrize("launcher_settings", [SMALL])
+def test_answers_are_held_to_the_budgets_as_outputs_are(stand: Any, notebook: Any) -> None:
+    """As many as one likes, however small each is."""
+    notebook.run(
+        "k = get_ipython().kernel\n"
+        "def answer(stream, ident, parent):\n"
+        "    k.session.send(stream, 'history_reply', {'status': 'ok', 'history': ['v' * 3000]}, parent, ident)\n"
+        "k.shell_handlers['history_request'] = answer"
+    )
+    shown = 0
+    for _ in range(5):
+        notebook.run("pass")  # what stands between two cells has the budget of one
+        shown += sum(len(notebook.reply(notebook.client.history(n=1))["history"]) for _ in range(300))
+    assert shown * 3000 < 3 << 20
+    assert notebook.reply(notebook.client.history(n=1))["history"] == []
+
+
+def test_a_heartbeat_says_that_a_kernel_lives_and_carries_nothing_long(stand: Any, notebook: Any) -> None:
+    beat = zmq.Context.instance().socket(zmq.DEALER)
+    beat.connect(f"ipc://{notebook.manager.get_connection_info()['ip']}-5")
+    beat.send_multipart([b"", b"own bytes"])
+    assert beat.poll(5000)
+    assert beat.recv_multipart() == [b"", b"own bytes"]
+    beat.send_multipart([b"", b"x" * 2000])
+    assert not beat.poll(500)
+    beat.close(linger=0)

@@ -1,7 +1,7 @@
 """What of a kernel's message may reach the browser, and how much it weighs. Pure.
 
 Everything is written anew from what is known: a message of an unknown kind, a type that is not on the list, metadata
-and buffers that nobody asked for do not pass.
+and buffers that nobody asked for do not pass. Header, parent and routing are those of ``asked`` already.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from enclave.sandbox.tap.amounts import Amount, size_words
+from enclave.sandbox.tap.fields import COMMS, whole
 from enclave.sandbox.tap.markup import clean_html
 from enclave.sandbox.tap.message import Message
 from enclave.sandbox.tap.pictures import clean_picture
@@ -19,7 +20,6 @@ from enclave.sandbox.tap.policy import ACTIVE_TYPES, DisplayPolicy
 OTHER: Final = "another type"  # a name that nobody knows may hold anything
 OUTPUTS: Final = frozenset({"stream", "display_data", "execute_result", "update_display_data", "error"})
 SIGNALS: Final = frozenset({"status", "execute_input", "clear_output"})
-COMMS: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
 PICTURES: Final = frozenset({"image/png", "image/jpeg"})
 MAX_REPLY_BYTES: Final = 1 << 20
 WHY: Final = {
@@ -41,7 +41,6 @@ KNOWN_TYPES: Final = ACTIVE_TYPES | {
 _LONG: Final = 4096  # characters
 _FEW: Final = 64
 _STATES: Final = frozenset({"busy", "idle", "starting", "dead"})
-_HEADER: Final = ("msg_id", "msg_type", "session", "date", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +119,8 @@ def short_reply(message: Message) -> Message:
     content: dict[str, Any] = {"status": status}
     match message.kind:
         case "execute_reply":
-            count = message.content.get("execution_count")
-            content |= {"execution_count": count if type(count) is int else 0, "user_expressions": {}, "payload": []}
+            count = whole(message.content.get("execution_count"))
+            content |= {"execution_count": count, "user_expressions": {}, "payload": []}
             content |= {"ename": "Error", "evalue": "", "traceback": []} if status == "error" else {}
         case "complete_reply":
             content |= {"matches": [], "cursor_start": 0, "cursor_end": 0, "metadata": {}}
@@ -131,7 +130,7 @@ def short_reply(message: Message) -> Message:
             content |= {"history": []}
         case _:
             content |= {"comms": {}} if message.kind == "comm_info_reply" else {}
-    return replace(_own_header(message), content=content, metadata={}, buffers=())
+    return replace(message, content=content, metadata={}, buffers=())
 
 
 def placeholder(refusal: Refusal, *, note: str) -> str:
@@ -170,11 +169,11 @@ def _signal(message: Message) -> Verdict:
         case "clear_output":
             content = {"wait": bool(message.content.get("wait"))}
         case _:
-            count = message.content.get("execution_count")
-            code = message.content.get("code")
-            content = {"code": code if isinstance(code, str) else "", "execution_count": count if _whole(count) else 0}
+            if not message.needed:
+                return Verdict(None, Amount(), (Refusal("message_kind", "execute_input", message.size_bytes),))
+            content = {"code": "", "execution_count": whole(message.content.get("execution_count"))}
     size = message.size_bytes
-    return Verdict(replace(_own_header(message), content=content, metadata={}, buffers=()), Amount(size))
+    return Verdict(replace(message, content=content, metadata={}, buffers=()), Amount(size))
 
 
 def _error(message: Message) -> Verdict:
@@ -182,7 +181,7 @@ def _error(message: Message) -> Verdict:
     trace = content.get("traceback")
     lines = [str(line) for line in trace] if isinstance(trace, list) else []
     kept = {"ename": str(content.get("ename", "")), "evalue": str(content.get("evalue", "")), "traceback": lines}
-    rows = sum(line.count("\n") + 1 for line in lines)
+    rows = sum(line.count("\n") + 1 for line in (*lines, kept["evalue"]))
     return Verdict(replace(message, content=kept, metadata={}, buffers=()), Amount(message.size_bytes, 0, rows))
 
 
@@ -206,8 +205,7 @@ def _frame(message: Message) -> dict[str, Any]:
     """What a display message needs beside its data."""
     frame: dict[str, Any] = {}
     if message.kind == "execute_result":
-        count = message.content.get("execution_count")
-        frame["execution_count"] = count if type(count) is int else 0
+        frame["execution_count"] = whole(message.content.get("execution_count"))
     transient = message.content.get("transient")
     display = transient.get("display_id") if isinstance(transient, dict) else None
     if isinstance(display, str) and len(display) <= 128:
@@ -322,15 +320,3 @@ def _payload(payload: Any) -> list[dict[str, Any]]:
         elif one.get("source") == "ask_exit":
             kept.append({"source": "ask_exit", "keepkernel": bool(one.get("keepkernel"))})
     return kept
-
-
-def _own_header(message: Message) -> Message:
-    """The message with a header that has room for nothing else."""
-    header, parent = (
-        {name: str(one.get(name, ""))[:128] for name in _HEADER} for one in (message.header, message.parent)
-    )
-    return replace(message, header={**header, "username": "kernel"}, parent=parent if message.parent else {})
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int

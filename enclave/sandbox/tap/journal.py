@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import queue
-import re
 import secrets
 import threading
 import time
@@ -31,6 +30,7 @@ from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.beginning import ATTRIBUTION_DEADLINE_S, LEDGER_DEADLINE_S, Beginning
 from enclave.sandbox.tap.leases import KnownLeases, Leases
+from enclave.sandbox.tap.rules import CLIENT_CELL
 from enclave.sandbox.tap.running import Running, text_of
 from enclave.sandbox.tap.settings import TapSettings
 from enclave.wire.client import WireClient
@@ -39,7 +39,6 @@ from enclave.wire.messages.broker import Reads, ReadsReply
 DEBT_DEADLINE_S = 0.3  # a record that nobody waits for; it is tried again
 MAX_TEXT_BYTES = 400_000  # a frame holds 1 MiB with all escapes
 MAX_OBJECTS = 256
-_CLIENT_CELL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Done = Callable[[Any, EnclaveError | None], None]
 
@@ -287,6 +286,6 @@ def intent_detail(running: Running, text: bytes) -> dict[str, Any]:
         detail["silent"] = bool(message.content.get("silent", False))
         detail["user_expressions"] = bool(message.content.get("user_expressions"))
         client_cell = message.metadata.get("cellId")
-        if isinstance(client_cell, str) and _CLIENT_CELL.fullmatch(client_cell):
+        if isinstance(client_cell, str) and CLIENT_CELL.fullmatch(client_cell):
             detail["client_cell"] = client_cell
     return detail

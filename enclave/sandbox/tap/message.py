@@ -47,7 +47,8 @@ _STRICT: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_consta
 class Message:
     """One message. ``identities`` are the routing frames (a topic on iopub); ``size_bytes`` is that of the body.
 
-    ``plain``: its parts are strict JSON, so that every library spells them with the same meaning.
+    ``plain``: its parts are strict JSON, so that every library spells them with the same meaning. ``needed``: a word of
+    the kernel that a client waits for, so that it passes whatever the display budgets say.
     """
 
     identities: tuple[bytes, ...]
@@ -59,6 +60,7 @@ class Message:
     signature: bytes = field(default=b"", compare=False)
     size_bytes: int = field(default=0, compare=False)
     plain: bool = field(default=False, compare=False)
+    needed: bool = field(default=False, compare=False)
 
     @property
     def kind(self) -> str:

@@ -34,7 +34,6 @@ ANSWER_S: Final = 2.0
 MAX_PLACEHOLDERS: Final = 20  # of one cell; what is refused beyond is only counted
 SPARE: Final = Amount(4 << 20, 10, 20_000)  # drawn on top, so that not every output asks; doubles within a cell
 MAX_SPARE_BYTES: Final = 32 << 20
-SMALL_REPLY_BYTES: Final = 4096
 _BUDGETS: Final = {"cell": "this cell", "hour": "this hour", "day": "this day"}
 _MEASURES: Final = {"bytes": "bytes", "images": "pictures", "rows": "rows"}
 _DISPLAYS: Final = frozenset({"display_data", "execute_result", "update_display_data"})
@@ -90,10 +89,9 @@ class Outputs:
         """Shows what may be shown of one message from the kernel's iopub; ``running`` is the cell it belongs to."""
         shown = running.shown if running is not None else self._between
         verdict = judge(message, self._policy)
-        if message.kind in ("status", "execute_input", "clear_output"):
-            if verdict.message is not None:
-                self._purse = self._purse.minus(verdict.amount)
-                self._show(verdict.message)
+        if message.needed and verdict.message is not None:
+            self._purse = self._purse.minus(verdict.amount)
+            self._show(_with_own_code(verdict.message, running))
             return
         if verdict.refusals or verdict.removed:
             self._note(verdict, message, shown)
@@ -107,7 +105,7 @@ class Outputs:
         self._weigh(_Held(message, verdict, shown, running, time.monotonic() + ANSWER_S))
 
     def reply(self, message: Message, running: Running | None) -> Message:
-        """What may be shown of an answer on another channel; the answer itself always passes."""
+        """What may be shown of an answer on another channel; without a budget for it, that it was answered."""
         shown = running.shown if running is not None else self._between
         verdict = judge_reply(message, self._policy)
         if verdict.refusals:
@@ -115,11 +113,12 @@ class Outputs:
         total = shown.spent.plus(verdict.amount)
         if shown.closed or total.beyond(self._limit) or verdict.amount.minus(FLOAT) != NOTHING:
             return short_reply(message)
-        if verdict.amount.beyond(self._purse) and verdict.amount.bytes > SMALL_REPLY_BYTES:
-            if any(verdict.amount.beyond(left) for left in self._left.values()):
+        if verdict.amount.beyond(self._purse):
+            owed = self._owed.plus(verdict.amount)
+            if any(owed.beyond(left) for left in self._left.values()):
                 return short_reply(message)
             self._ask_for(verdict.amount)
-            self._owed = self._owed.plus(verdict.amount)
+            self._owed = owed
         else:
             self._purse = self._purse.minus(verdict.amount)
         shown.spent = total
@@ -130,7 +129,8 @@ class Outputs:
         granted, budget, measure, warned = self._read(order)
         held, self._held = self._held, None
         if granted is not None:
-            self._purse, self._owed = self._purse.plus(granted).minus(self._owed), NOTHING
+            have = self._purse.plus(granted)
+            self._purse, self._owed = have.minus(self._owed), self._owed.minus(have)
         for window in warned:
             self._warn(window, held)
         if held is None:
@@ -238,3 +238,11 @@ class Outputs:
         parts = [f"this cell {self._limit.minus(shown.spent).words()}"]
         parts += [f"this {window} {left.plus(self._purse).words()}" for window, left in self._left.items()]
         return "Left for " + "; for ".join(parts) + "."
+
+
+def _with_own_code(message: Message, running: Running | None) -> Message:
+    """An echo of a cell's code says what its client sent, not what the kernel says that it was."""
+    if message.kind != "execute_input" or running is None:
+        return message
+    code = running.message.content.get("code")
+    return message.with_content({**message.content, "code": code if isinstance(code, str) else ""})

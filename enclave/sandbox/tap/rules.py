@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
 Channel = Literal["shell", "control", "stdin"]
+CLIENT_CELL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what a client may call its cell
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -103,9 +104,13 @@ class Running:
 
 
 def text_of(message: Message, rule: Rule) -> str:
-    """What the kernel is asked to run: the code, and whatever else of the content can run code."""
+    """What the kernel is asked to run: the code, and whatever else of the message reaches code (see ``asked``)."""
     if not rule.text:
-        return json.dumps(message.content, sort_keys=True, ensure_ascii=False)
+        whole: Any = message.content
+        if message.metadata or message.buffers:
+            buffers = [base64.b64encode(one).decode("ascii") for one in message.buffers]
+            whole = {"content": message.content, "metadata": message.metadata, "buffers": buffers}
+        return json.dumps(whole, sort_keys=True, ensure_ascii=False)
     text = message.content.get(rule.text)
     code = text if isinstance(text, str) else json.dumps(text, sort_keys=True, ensure_ascii=False)
     expressions = message.content.get("user_expressions")

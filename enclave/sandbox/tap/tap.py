@@ -18,6 +18,7 @@ import zmq
 from enclave.core.errors import EnclaveError, InvalidError
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.answers import Answers
+from enclave.sandbox.tap.asked import Asked
 from enclave.sandbox.tap.journal import Journal
 from enclave.sandbox.tap.legs import Legs, receive, send
 from enclave.sandbox.tap.message import Leg, Message
@@ -29,9 +30,11 @@ from enclave.sandbox.tap.settings import TapSettings
 
 _BATCH = 200  # messages taken from one socket before the others get their turn
 _LOOK_MS = 5000  # how often an unused kernel looks at the clock
-_REMEMBERED = 1 << 16  # signatures kept to refuse replays
+_REMEMBERED = 1 << 16  # ids kept to refuse replays, and a second request that would pass for the first
 _LEAST_MESSAGE_BYTES = 1 << 20
 _FAILED = ("error", "aborted")
+_MAX_PINGS = 64
+_MAX_PING_BYTES = 1024
 _WAIT_MS = 200  # the same while an output waits for the launcher
 
 
@@ -47,10 +50,13 @@ class Tap:
         self._front = Leg(settings.front["key"].encode(), strict=True)
         self._back = Leg(settings.back["key"].encode(), strict=False)
         self._answers = Answers(self._send_front)
+        self._asked = Asked()
+        self._told_dropped: set[str] = set()
+        self._pings: deque[list[Any]] = deque(maxlen=_MAX_PINGS)
         self._waiting: deque[tuple[Message, Rule]] = deque()
         self._running: Running | None = None
         self._recording = False
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._outputs = Outputs(
             settings,
             journal=journal,
@@ -209,8 +215,14 @@ class Tap:
         self._journal.record_input(answer, recorded)
 
     def _front_hb(self, frames: list[bytes]) -> None:
-        leg = self._legs.front if self._frozen else self._legs.back  # a frozen kernel is not a dead one
-        send(leg["hb"], frames)
+        """A client hears its own bytes again when the kernel answers a ping of ours: neither hears the other's."""
+        if sum(map(len, frames)) > _MAX_PING_BYTES:
+            return
+        if self._frozen:  # a frozen kernel is not a dead one
+            send(self._legs.front["hb"], frames)
+            return
+        self._pings.append(frames)
+        send(self._legs.back["hb"], (b"", b"ping"))
 
     def _refused_as_over(self, channel: Channel, message: Message) -> bool:
         """Whether there is no kernel that may run this; then the client hears why."""
@@ -251,9 +263,9 @@ class Tap:
         return None
 
     def _check_new(self, message: Message) -> None:
-        if message.signature in self._seen:
+        if message.id in self._seen:
             raise InvalidError("message: wanted a new one, got one that was sent before", code="replayed")
-        self._seen[message.signature] = None
+        self._seen[message.id] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
@@ -349,8 +361,9 @@ class Tap:
     def _back_stdin(self, frames: list[bytes]) -> None:
         self._pass_reply("stdin", frames)
 
-    def _back_hb(self, frames: list[bytes]) -> None:
-        send(self._legs.front["hb"], frames)
+    def _back_hb(self, _frames: list[bytes]) -> None:
+        while self._pings:
+            send(self._legs.front["hb"], self._pings.popleft())
 
     def _take_outputs(self) -> None:
         """Offers what the kernel said on iopub, pieces of a stream that lie together as one; none while one waits."""
@@ -385,15 +398,19 @@ class Tap:
             except zmq.Again:
                 return None
             if message is not None and message.kind != "iopub_welcome":
-                return message
+                return self._asked.output(message)
 
     def _running_as(self, parent_id: str) -> Running | None:
         running = self._running
         return running if running and not self._recording and running.message.id == parent_id else None
 
     def _pass_reply(self, channel: Channel, frames: list[bytes]) -> Message | None:
-        message = self._read_back(frames)
+        heard = self._read_back(frames)
+        if heard is None:
+            return None
+        message = self._asked.answer(channel, heard)
         if message is None:
+            self._dropped("not_asked_for")
             return None
         if message.kind == "kernel_info_reply":
             message = message.with_content(_without_hidden(message.content))
@@ -405,16 +422,22 @@ class Tap:
         try:
             return self._back.read(frames)
         except InvalidError as error:
-            self._log.warning("message from kernel dropped", kernel=self._settings.kernel, code=error.code)
+            self._dropped(error.code)
             return None
+
+    def _dropped(self, code: str) -> None:
+        """A kernel may send as much of it as it likes: the log has each reason once."""
+        if code not in self._told_dropped:
+            self._told_dropped.add(code)
+            self._log.warning("message from kernel dropped", kernel=self._settings.kernel, code=code)
 
     # ── sending ─────────────────────────────────────────────────────────────
 
     def _send_front(self, channel: str, message: Message) -> None:
         send(self._legs.front[channel], self._front.write(message))
 
-    def _send_back(self, channel: str, message: Message) -> None:
-        send(self._legs.back[channel], self._back.write(message))
+    def _send_back(self, channel: Channel, message: Message) -> None:
+        send(self._legs.back[channel], self._back.write(self._asked.to_kernel(channel, message)))
 
     def _register(self) -> None:
         for sock in (*self._legs.front.values(), *self._legs.back.values()):
