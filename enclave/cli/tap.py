@@ -90,6 +90,8 @@ def main() -> None:
             obey(tap, order)
         return lines is not None
 
+    for order in first[1:]:  # what the launcher said while we were starting
+        obey(tap, order)
     tap.run(0, on_order)
     tap.close()
     journal.close()

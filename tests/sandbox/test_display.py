@@ -298,14 +298,14 @@ def test_answers_are_held_to_the_budgets_as_outputs_are(stand: Any, notebook: An
     notebook.run(
         "k = get_ipython().kernel\n"
         "def answer(stream, ident, parent):\n"
-        "    k.session.send(stream, 'history_reply', {'status': 'ok', 'history': ['v' * 3000]}, parent, ident)\n"
+        "    k.session.send(stream, 'history_reply', {'status': 'ok', 'history': ['v' * 4000]}, parent, ident)\n"
         "k.shell_handlers['history_request'] = answer"
     )
     shown = 0
-    for _ in range(5):
+    for _ in range(3):
         notebook.run("pass")  # what stands between two cells has the budget of one
-        shown += sum(len(notebook.reply(notebook.client.history(n=1))["history"]) for _ in range(300))
-    assert shown * 3000 < 3 << 20
+        shown += sum(len(notebook.reply(notebook.client.history(n=1))["history"]) for _ in range(280))
+    assert shown * 4000 < 3 << 20
     assert notebook.reply(notebook.client.history(n=1))["history"] == []
 
 

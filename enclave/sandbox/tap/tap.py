@@ -36,6 +36,7 @@ _FAILED = ("error", "aborted")
 _MAX_PINGS = 64
 _MAX_PING_BYTES = 1024
 _WAIT_MS = 200  # the same while an output waits for the launcher
+_KERNEL_MS = 20  # the same while a kernel makes its sockets
 
 
 class Tap:
@@ -96,13 +97,22 @@ class Tap:
                 break
             self._outputs.look()
             self._listen_to_iopub()
+            self._look_for_kernel()
         self._poller.unregister(control_fd)
 
     def _wait_ms(self) -> int:
         """How long the poller may sleep."""
+        if self._legs.looking:
+            return self._journal.wait_ms(_KERNEL_MS)
         if self._outputs.waiting:
             return self._journal.wait_ms(_WAIT_MS)
         return self._journal.wait_ms(_LOOK_MS) if self._ahead is None else 0
+
+    def _look_for_kernel(self) -> None:
+        for name in self._legs.look() if self._legs.looking else ():
+            detail = {"channel": name, "message_type": "kernel_socket"}
+            self._journal.refuse("cell.message", reason="not_a_socket", detail=detail)
+            self.tell(f"The {name} channel of this kernel is not one that it made itself; restart it.\n")
 
     def _listen_to_iopub(self) -> None:
         """Takes outputs from the kernel, but none while one waits for the launcher."""
@@ -148,8 +158,9 @@ class Tap:
             self._iopub_flags = zmq.POLLIN
 
     def kernel_started(self) -> None:
-        """There is a kernel again."""
+        """There is a kernel, or one again."""
         self._over = ""
+        self._legs.expect_kernel()
         self._journal.kernel_started()
 
     def name_notebook(self, name: str) -> None:
