@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from enclave.core.errors import UnavailableError
+
 Backend = Literal["cgroup2", "cgroup1", "rlimits"]
 _ROOT = Path("/sys/fs/cgroup")
 _CONTROLLERS = "+memory +pids"
@@ -25,11 +27,10 @@ class Group:
     folders: tuple[Path, ...] = ()
 
     def add(self, pids: Sequence[int]) -> None:
-        """Moves processes in; their children follow."""
+        """Moves processes in; their children follow. Raises ``OSError``: what has no limits must not run."""
         for folder in self.folders:
             for pid in pids:
-                with contextlib.suppress(OSError):
-                    _write(folder / "cgroup.procs", str(pid))
+                _write(folder / "cgroup.procs", str(pid))
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel had to end something in here because of the memory limit."""
@@ -57,7 +58,7 @@ class Cgroups:
     parents: tuple[Path, ...] = ()
 
     def make(self, name: str, *, memory_bytes: int, processes: int) -> Group:
-        """A group with these limits; falls back to an empty one when the machine changed its mind."""
+        """A group with these limits; raises ``UnavailableError`` when the machine does not give them any more."""
         folders: list[Path] = []
         try:
             for parent in self.parents:
@@ -65,9 +66,10 @@ class Cgroups:
                 folder.mkdir(exist_ok=True)
                 folders.append(folder)
             self._limit(folders, memory_bytes, processes)
-        except OSError:
+        except OSError as error:
             Group(tuple(folders)).remove()
-            return Group()
+            words = f"limits: wanted a group of processes for a sandbox, got {error.strerror}; tell the operator"
+            raise UnavailableError(words, code="no_limits") from None
         return Group(tuple(folders))
 
     def _limit(self, folders: list[Path], memory_bytes: int, processes: int) -> None:
@@ -89,10 +91,8 @@ def detect() -> Cgroups:
     """The best backend that works here, found by trying."""
     for found in (_version_2(), _version_1()):
         if found is not None:
-            probe = found.make(f"probe-{os.getpid()}", memory_bytes=1 << 28, processes=16)
-            usable = bool(probe.folders)
-            probe.remove()
-            if usable:
+            with contextlib.suppress(UnavailableError):
+                found.make(f"probe-{os.getpid()}", memory_bytes=1 << 28, processes=16).remove()
                 return found
     return Cgroups("rlimits")
 

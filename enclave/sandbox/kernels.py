@@ -365,6 +365,7 @@ class Kernels:
                 self._shop, kernel.plan, project=kernel.rights.project, user=kernel.user, group=kernel.group, code=code
             )
         except EnclaveError as error:
+            kernel.group.remove()
             self._listeners.owe_closing(kernel.id, kernel.doors)
             self._shop.debts.owe_event(
                 self._event(kernel, "kernel.start", "failed", reason=error.code, detail={"restart": restart})

@@ -85,6 +85,7 @@ class Sandbox:
         self.process = process
         self.inner = inner
         self._pidfd = os.pidfd_open(inner)
+        self._guard = threading.Lock()
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
@@ -126,9 +127,13 @@ class Sandbox:
         return False
 
     def kill(self, *, wait_s: float = 5.0) -> None:
-        """Ends everything inside at once: pid 1 takes its namespace along, stopped or not (pid_namespaces(7))."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        """Ends everything inside at once: pid 1 takes its namespace along, stopped or not (pid_namespaces(7)).
+
+        After ``close`` it does nothing: the descriptor's number may be another sandbox's by then.
+        """
+        with self._guard, contextlib.suppress(ProcessLookupError):
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(min(wait_s, 0.5))
         if self.process.poll() is None:
@@ -139,8 +144,10 @@ class Sandbox:
     def close(self) -> None:
         """Kills it and gives the descriptors back."""
         self.kill()
-        with contextlib.suppress(OSError):
-            os.close(self._pidfd)
+        with self._guard:
+            pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +186,17 @@ def start(
         finally:
             for fd in (info_write, block_read, complaint_write, rules, args):
                 os.close(fd)
-        inner = _await_birth(info_read, complaint_read, process)
-        sandbox = Sandbox(process, inner)
-        streams.confine((process.pid, inner))
+        try:
+            inner = _await_birth(info_read, complaint_read, process)
+            sandbox = Sandbox(process, inner)
+            streams.confine((process.pid, inner))
+        except BaseException:
+            _end_unborn(process)
+            raise
         os.write(block_write, b"1")
+    except OSError as error:
+        raise UnavailableError(f"sandbox: wanted room for one more, got {error.strerror}; try again later") from None
+    else:
         return sandbox
     finally:
         os.close(block_write)
@@ -191,6 +205,12 @@ def start(
             _drain(complaint_read)
         else:
             os.close(complaint_read)
+
+
+def _end_unborn(process: subprocess.Popen[bytes]) -> None:
+    """Ends what waits for our word before that end of the pipe closes, which bwrap takes for the word."""
+    process.kill()
+    process.wait()
 
 
 def _spawn(
@@ -257,8 +277,7 @@ def _await_birth(info: int, complaint: int, process: subprocess.Popen[bytes]) ->
             return int(json.loads(data)["child-pid"])
         if not part:
             break
-    process.kill()
-    process.wait()
+    _end_unborn(process)
     ready, _, _ = select.select([complaint], [], [], 0.2)
     words = os.read(complaint, 400).decode("utf-8", "replace").strip().splitlines() if ready else []
     what = words[0] if words else f"exit code {process.returncode}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enclave.core.errors import UnavailableError
 from enclave.sandbox import cgroups
 
 SERVICE = "system.slice/enclave-launcherd.service"
@@ -113,7 +114,9 @@ def test_without_both_controllers_version_2_is_not_used(
     assert cgroups.detect().backend == "rlimits"
 
 
-def test_a_group_that_cannot_be_limited_is_no_group(delegated: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_cannot_be_limited_is_no_group_to_run_in(
+    delegated: Hierarchy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = cgroups.detect()
 
     def refuse(path: Path, text: str) -> None:
@@ -122,7 +125,9 @@ def test_a_group_that_cannot_be_limited_is_no_group(delegated: Hierarchy, monkey
         delegated.write(path, text)
 
     monkeypatch.setattr(cgroups, "_write", refuse)
-    assert found.make("kernel-2", memory_bytes=1 << 30, processes=16).folders == ()
+    with pytest.raises(UnavailableError) as fault:
+        found.make("kernel-2", memory_bytes=1 << 30, processes=16)
+    assert fault.value.code == "no_limits"
 
 
 def test_without_any_cgroups_there_are_rlimits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
