@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -238,6 +239,25 @@ def test_a_data_frame_keeps_its_look_and_its_rows_count() -> None:
     assert cleaned.removed == 0
     assert 'class="dataframe"' in cleaned.html
     assert "&lt;script&gt;" in cleaned.html
+
+
+@pytest.mark.parametrize("piece", ["<br>", "<li>", "<p>", "<div>", "<tr>", "<dd>", "<h3>"])
+def test_whatever_begins_a_row_counts_as_one(piece: str) -> None:
+    assert clean_html(f"{piece}1" * 50).rows == 50
+    assert clean_html("<pre>" + "1\n" * 50 + "</pre>").rows == 50
+
+
+@pytest.mark.parametrize("words", ["background-color:" * 40 + "!", "color:" + " color:" * 4000 + "!", "color: " * 9000])
+def test_no_style_holds_its_reader_up(words: str) -> None:
+    begun = time.process_time()
+    assert clean_html(f'<b style="{words}">x</b>').html == "<b>x</b>"
+    assert time.process_time() - begun < 2
+
+
+def test_a_style_of_listed_declarations_is_kept() -> None:
+    kept = '<td style="color: red; text-align:right;">1</td>'
+    assert clean_html(kept).html == kept
+    assert clean_html('<td style="color: red; position: fixed">1</td>').html == "<td>1</td>"
 
 
 def test_large_html_and_html_of_which_nothing_is_left_are_refused() -> None:
