@@ -70,3 +70,32 @@ def test_an_empty_write_after_the_answer_meets_an_open_connection(tmp_path: Path
     answers, refused = asyncio.run(_serve(path, ask))
     assert answers == ["HTTP/1.1 403 Forbidden"] * 5
     assert refused == 5
+
+
+def test_a_page_of_another_host_changes_nothing_and_the_refusal_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "gate.sock"
+
+    def ask() -> list[bytes]:
+        found = []
+        for said in (
+            "Origin: http://elsewhere",
+            "Origin: null",
+            "Sec-Fetch-Site: same-site",
+            "Origin: http://localhost",
+        ):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(10)
+                sock.connect(str(path))
+                lines = ("DELETE /user/rosa/api/contents/a.py HTTP/1.1", "Host: localhost", said, "Connection: close")
+                sock.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+                found.append(sock.recv(65536).split()[1])
+        return found
+
+    answers, refused = asyncio.run(_serve(path, ask))
+    assert answers == [
+        b"403",
+        b"403",
+        b"403",
+        b"502",
+    ]  # the last one is passed on to the server, of which there is none
+    assert refused == 3

@@ -281,6 +281,20 @@ def test_a_redirect_stays_on_this_host(location: str, safe: bool) -> None:
     assert safe_location(location, host="localhost:8000") is safe
 
 
+def test_no_header_of_a_server_speaks_for_the_host_or_to_a_web_server_in_front() -> None:
+    names = ("Alt-Svc", "X-Accel-Redirect", "x-accel-buffering", "X-Sendfile", "Access-Control-Allow-Origin")
+    passed = dict(to_browser([(name, "x") for name in names], base_url=BASE))
+    assert not set(names) & set(passed)
+    assert passed["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("site", "own"), [("same-origin", True), ("none", True), ("same-site", False), ("cross-site", False)]
+)
+def test_what_a_browser_says_of_the_page_that_asks_is_believed(site: str, own: bool) -> None:
+    assert same_origin({"Host": "localhost:8000", "Sec-Fetch-Site": site}) is own
+
+
 def test_a_websocket_of_another_origin_is_foreign() -> None:
     assert same_origin({"Origin": "http://localhost:8000", "Host": "localhost:8000"})
     assert not same_origin({"Origin": "http://localhost:8001", "Host": "localhost:8000"})

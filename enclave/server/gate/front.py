@@ -24,6 +24,7 @@ MAX_MESSAGE = 64 * 1024 * 1024  # one websocket message; the tap's output budget
 # fails when the other end is closed already, and the proxy then answers 503 in place of the answer that it has.
 LINGER_S = 0.2
 _CHUNK = 64 * 1024
+_FOREIGN = "Request: wanted a page of this host, got one of another; only this host's pages change anything here"
 _REFUSAL = "This server's gate lets only what JupyterLab needs pass; this request is not on its list."
 
 
@@ -61,6 +62,8 @@ class Front:
         if verdict.route is None:
             return self._refuse(request, verdict.name, "not_listed", _REFUSAL)
         try:
+            if request.method not in ("GET", "HEAD") and not same_origin(request.headers):
+                raise DeniedError(_FOREIGN, code="foreign_origin")
             if verdict.route.check == "websocket":
                 return await self._websocket(request, verdict.route)
             body = await self._checked_body(request, verdict.route, verdict.path)

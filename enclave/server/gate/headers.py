@@ -37,8 +37,12 @@ _DROPPED = frozenset(
         "referrer-policy",
         "x-frame-options",
         "cross-origin-opener-policy",
+        "cross-origin-resource-policy",
+        "alt-svc",
+        "x-sendfile",  # this and x-accel-* make a web server in front hand out files of its own
     }
 )
+_DROPPED_BEGINNINGS = ("access-control-", "x-accel-")
 _COOKIES = ("_xsrf", "jupyterhub-session-id", "jupyterhub-user-")
 
 # JupyterLab compiles its settings' JSON schemas ('unsafe-eval') and styles its widgets inline. No inline script:
@@ -54,6 +58,7 @@ SECURITY: tuple[tuple[str, str], ...] = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     ("X-Frame-Options", "SAMEORIGIN"),
 )
 
@@ -76,7 +81,7 @@ def to_browser(pairs: Pairs, *, base_url: str) -> Iterator[tuple[str, str]]:
     """The answer's headers for the browser: ours instead of the server's, cookies only for the server's own path."""
     for name, value in pairs:
         lower = name.lower()
-        if lower in HOP_BY_HOP or lower in _DROPPED or lower.startswith("access-control-"):
+        if lower in HOP_BY_HOP or lower in _DROPPED or lower.startswith(_DROPPED_BEGINNINGS):
             continue
         if lower == "set-cookie" and not own_cookie(value, base_url=base_url):
             continue

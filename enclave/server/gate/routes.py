@@ -122,6 +122,12 @@ def hidden(path: str) -> bool:
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a websocket comes from a page of this very host (browsers always send Origin with one)."""
+    """Whether a request comes from a page of this very host, or from no browser.
+
+    Browsers say so of each websocket and of whatever is not a GET: by Origin (RFC 6454), and newer ones by
+    Sec-Fetch-Site (W3C Fetch Metadata), which calls another host of the same site by that name.
+    """
     origin = headers.get("Origin")
-    return origin is None or origin.partition("://")[2] == headers.get("Host")
+    site = headers.get("Sec-Fetch-Site", "same-origin")
+    own = origin is None or origin.partition("://")[2] == headers.get("Host")
+    return own and site in ("same-origin", "none")
