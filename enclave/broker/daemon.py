@@ -149,6 +149,7 @@ class BrokerDaemon:
                 listener.close()
         if self._watch.is_alive():
             self._watch.join(timeout=5)
+        self._ender.close()
         self._pending.flush()
         self._cache.close()
         self._facts.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.launcher import EndKernel
 
-TRIES = 20
+TRIES = 20  # after which the log says so
 PAUSE_S = 0.25
+LONG_PAUSE_S = 2.0
 
 
 class KernelEnder:
@@ -32,6 +32,11 @@ class KernelEnder:
     def __init__(self, socket: Path, *, log: Log) -> None:
         self._socket = socket
         self._log = log
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Gives up on what the launcher did not hear yet."""
+        self._closed.set()
 
     def end(self, kernel: str, reason: str) -> None:
         """Returns at once."""
@@ -39,21 +44,19 @@ class KernelEnder:
 
     def _tell(self, kernel: str, reason: str) -> None:
         client = WireClient(self._socket, timeout_s=2.0)
-        try:
-            for _ in range(TRIES):
-                try:
-                    client.call(EndKernel(kernel=kernel, reason=reason))
-                except NotFoundError:
-                    return
-                except UnavailableError:
-                    time.sleep(PAUSE_S)
-                else:
-                    return
-            self._log.error("launcher not reached, kernel may still run", kernel=kernel)
-        except EnclaveError as error:
-            self._log.error("launcher refused to end a kernel", error, kernel=kernel)
-        finally:
-            client.close()
+        tries = 0
+        while not self._closed.is_set():
+            try:
+                client.call(EndKernel(kernel=kernel, reason=reason))
+                break
+            except NotFoundError:
+                break
+            except EnclaveError as error:  # a fault of the launcher too: the kernel still has what it may not have
+                tries += 1
+                if tries == TRIES:
+                    self._log.error("kernel not ended, it may still run", error, kernel=kernel)
+                self._closed.wait(PAUSE_S if tries < TRIES else LONG_PAUSE_S)
+        client.close()
 
 
 class PendingEvents:
