@@ -142,7 +142,12 @@ class WireServer:
         self._serve_in_thread(sock, number)
 
     def _serve_in_thread(self, sock: socket.socket, number: int, first: dict[str, Any] | None = None) -> None:
-        threading.Thread(target=self._serve, args=(sock, number, first), daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(sock, number, first), daemon=True).start()
+        except RuntimeError:  # out of threads: this one is refused, and others still want to be served later
+            self._log.warning("no thread for a connection", socket=self.path.name)
+            self._forget(sock)
+            time.sleep(ACCEPT_PAUSE_S)
 
     def _serve(self, sock: socket.socket, number: int, first: dict[str, Any] | None) -> None:
         """All requests of one connection; ``first`` was read already."""

@@ -368,3 +368,28 @@ def test_connections_beyond_the_limit_are_closed_and_cost_nothing(tmp_path):
                 break
             assert time.monotonic() < end
     server.close()
+
+
+def test_a_service_that_is_out_of_threads_serves_again_when_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = WireServer(
+        tmp_path / "t.sock", {Echo: lambda m, _: Echoed(text=m.text)}, log=Log("test"), allowed_uids=None
+    )
+    server.start()
+    start, left = threading.Thread.start, [2]
+
+    def scarce(thread: threading.Thread) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    client = WireClient(tmp_path / "t.sock", timeout_s=5)
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            client.call(Echo(text="x"))
+    assert client.call(Echo(text="again")).text == "again"
+    client.close()
+    server.close()
