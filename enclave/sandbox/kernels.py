@@ -29,6 +29,7 @@ from enclave.sandbox.kernel_rights import Rights, kernel_rights
 from enclave.sandbox.listeners import Doors, Listeners
 from enclave.sandbox.owner import Owner
 from enclave.sandbox.places import make_dir, short
+from enclave.sandbox.room import Room
 from enclave.sandbox.sandboxed import HostUser, Sandbox
 from enclave.sandbox.set_store import ChosenSet
 from enclave.sandbox.tap.amounts import amount_from_json, answer_to_json
@@ -86,6 +87,7 @@ class Kernels:
             broker=home.socket("brokerd"), airlock=home.socket("airlockd"), debts=workshop.debts
         )
         self._by_id: dict[str, Kernel] = {}
+        self._room = Room(workshop.settings, people=lambda: [one.owner.person for one in self._all()])
         self._guard = threading.Lock()
 
     # ── what a person's socket asks ─────────────────────────────────────────
@@ -95,10 +97,10 @@ class Kernels:
         kernel_id = secrets.token_hex(16)
         rights = self._rights(owner, message.project, message.path, kernel_id)
         packages = self._packages(owner, rights, message, kernel_id)
-        self._check_room(owner)
-        kernel = self._make(kernel_id, owner, rights, packages, message)
-        with self._guard:
-            self._by_id[kernel_id] = kernel
+        with self._room.place_for(owner.person):
+            kernel = self._make(kernel_id, owner, rights, packages, message)
+            with self._guard:
+                self._by_id[kernel_id] = kernel
         try:
             with kernel.guard:
                 self._bring_up(kernel, restart=False)
@@ -290,16 +292,6 @@ class Kernels:
         if kernel is None or kernel.owner.person != owner.person:
             raise NotFoundError("kernel: wanted one of this person, got none of that id; it may have ended")
         return kernel
-
-    def _check_room(self, owner: Owner) -> None:
-        everyone = self._all()
-        own = sum(kernel.owner.person == owner.person for kernel in everyone)
-        if len(everyone) >= self._shop.settings.max_kernels or own >= self._shop.settings.max_kernels_per_person:
-            raise ConflictError(
-                f"kernels: wanted fewer than {self._shop.settings.max_kernels_per_person} per person and "
-                f"{self._shop.settings.max_kernels} in all, got that many; shut one down first",
-                code="too_many_kernels",
-            )
 
     def _rights(self, owner: Owner, project: str | None, path: str, kernel_id: str) -> Rights:
         try:
