@@ -5,6 +5,7 @@ Decisions are in ``tap.amounts``; here they are made one after the other, and ke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from pathlib import Path
@@ -84,6 +85,8 @@ class DisplayBudgets:
         self._closing.set()
         self._changed.set()
         self._thread.join(timeout=5)
+        with contextlib.suppress(OSError):
+            self._save()  # what changed while the last save was under way
 
     def _of(self, person: str, project: str) -> Usage:
         return self._usage.setdefault((person, project), Usage())
@@ -97,6 +100,7 @@ class DisplayBudgets:
                 self._save()
             except OSError as error:
                 self._log.error("display budgets not saved", error)
+                self._changed.set()  # tried again until the disk takes it
 
     def _save(self) -> None:
         with self._guard:

@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 import zmq
 
+from enclave.core.errors import IntegrityError
+from enclave.runtime.clock import SystemClock
+from enclave.runtime.log import Log
+from enclave.sandbox import display_budgets
+from enclave.sandbox.display_budgets import DisplayBudgets
+from enclave.sandbox.tap.amounts import NOTHING, Amount
+from enclave.sandbox.tap.policy import DisplayPolicy
 from enclave.wire.messages import launcher
 
 SMALL = """
@@ -161,13 +168,6 @@ def test_a_project_has_a_list_of_its_own(stand: Any, notebook: Any) -> None:
 
 
 def test_budgets_survive_a_restart_of_the_launcher(tmp_path: Path) -> None:
-    from enclave.core.errors import IntegrityError
-    from enclave.runtime.clock import SystemClock
-    from enclave.runtime.log import Log
-    from enclave.sandbox.display_budgets import DisplayBudgets
-    from enclave.sandbox.tap.amounts import NOTHING, Amount
-    from enclave.sandbox.tap.policy import DisplayPolicy
-
     path = tmp_path / "display.json"
 
     def begin() -> DisplayBudgets:
@@ -318,3 +318,24 @@ def test_a_heartbeat_says_that_a_kernel_lives_and_carries_nothing_long(stand: An
     beat.send_multipart([b"", b"x" * 2000])
     assert not beat.poll(500)
     beat.close(linger=0)
+
+
+def test_budgets_that_the_disk_did_not_take_are_written_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display_budgets, "SAVE_S", 0.01)
+    write, full = display_budgets.write_whole, [True]
+
+    def refuse(path: Path, data: bytes) -> None:
+        if full[0]:
+            raise OSError(28, "no space left")
+        write(path, data)
+
+    monkeypatch.setattr(display_budgets, "write_whole", refuse)
+    path = tmp_path / "display.json"
+    budgets = DisplayBudgets(path, default=DisplayPolicy(), changes={}, clock=SystemClock(), log=Log("test"))
+    budgets.draw("rosa", "demo", need=Amount(100), spare=NOTHING)
+    time.sleep(0.1)
+    full[0] = False
+    assert _wait(lambda: path.exists() and b"rosa" in path.read_bytes(), seconds=10)
+    budgets.close()
