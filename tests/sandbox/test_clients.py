@@ -135,3 +135,14 @@ def test_jupyter_server_starts_kernels_through_the_provisioner(stand: Any, envir
     while stand.descendants() and time.monotonic() < end:
         time.sleep(0.05)
     assert stand.descendants() == []
+
+
+def test_no_client_makes_more_wait_than_a_tap_can_hold(stand: Any, notebook: Any) -> None:
+    notebook.begin("import time; time.sleep(3)")
+    sent = [notebook.client.complete("x") for _ in range(1010)]
+    refused = [notebook.client.get_shell_msg(timeout=20) for _ in range(10)]
+    assert [one["parent_header"]["msg_id"] for one in refused] == sent[1000:]
+    assert {one["content"]["ename"] for one in refused} == {"EnclaveRefused"}
+    assert "too much waits" in refused[0]["content"]["evalue"]
+    notebook.manager.shutdown_kernel(now=True)
+    assert any(one["reason"] == "too_many_waiting" for one in stand.ledger.events(kind="cell.complete"))

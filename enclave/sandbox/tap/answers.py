@@ -35,6 +35,15 @@ class Answers:
         self._reply("shell", request, {"status": "aborted", "execution_count": 0, "user_expressions": {}})
         self._status(request, "idle")
 
+    def refusal(self, request: Message, *, kind: str, text: str) -> None:
+        """A recorded request that was not run, whose event's kind is ``kind``: said where its client looks for it."""
+        if kind == "cell.execute":
+            self.error(request, name="EnclaveRefused", text=text)
+        elif kind == "cell.comm":
+            self.stream(request, f"{text}\n", busy=True)
+        else:
+            self.refuse_on("shell", request, text)
+
     def refuse_on(self, channel: str, request: Message, text: str) -> None:
         """A request of any other kind: an error in its reply."""
         reply = {"status": "error", "ename": "EnclaveRefused", "evalue": text, "traceback": [text]}

@@ -33,6 +33,8 @@ _LOOK_MS = 5000  # how often an unused kernel looks at the clock
 _REMEMBERED = 1 << 16  # ids kept to refuse replays, and a second request that would pass for the first
 _LEAST_MESSAGE_BYTES = 1 << 20
 _FAILED = ("error", "aborted")
+_MAX_WAITING = 1000  # requests of clients behind the one that runs
+_MAX_WAITING_BYTES = 64 << 20
 _MAX_PINGS = 64
 _MAX_PING_BYTES = 1024
 _WAIT_MS = 200  # the same while an output waits for the launcher
@@ -205,8 +207,19 @@ class Tap:
             self._send_back("shell", message)
             return
         self._used = time.monotonic()
+        if len(self._waiting) >= _MAX_WAITING or self._waiting_bytes() + message.size_bytes > _MAX_WAITING_BYTES:
+            self._refuse_waiting(message, rule)
+            return
         self._waiting.append((message, rule))
         self._advance()
+
+    def _waiting_bytes(self) -> int:
+        return sum(message.size_bytes for message, _ in self._waiting)
+
+    def _refuse_waiting(self, message: Message, rule: Rule) -> None:
+        words = "This was not run: too much waits for this kernel; send less at once."
+        self._journal.refuse(rule.kind, reason="too_many_waiting")
+        self._answers.refusal(message, kind=rule.kind, text=words)
 
     def _front_stdin(self, frames: list[bytes]) -> None:
         message = self._admit("stdin", frames)
@@ -310,13 +323,9 @@ class Tap:
         self._running = None
         self._journal.refuse(running.rule.kind, reason=error.code, cell=running.cell)
         text = f"This was not run: {error.message}"
+        self._answers.refusal(running.message, kind=running.rule.kind, text=text)
         if running.rule.kind == "cell.execute":
-            self._answers.error(running.message, name="EnclaveRefused", text=text)
             self._abort_waiting()
-        elif running.rule.kind == "cell.comm":
-            self._answers.stream(running.message, text + "\n", busy=True)
-        else:
-            self._answers.refuse_on("shell", running.message, text)
         self._advance()
 
     def _note_end(self, parent_id: str, *, idle: bool = False, status: str = "") -> None:
