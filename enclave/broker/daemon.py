@@ -30,7 +30,7 @@ from enclave.broker.replay import replay
 from enclave.broker.session import KernelIdentity, Lease, Session
 from enclave.broker.settings import BrokerSettings
 from enclave.core.clock import Clock
-from enclave.core.errors import EnclaveError, InvalidError, NotFoundError, UnavailableError
+from enclave.core.errors import DeniedError, EnclaveError, InvalidError, NotFoundError, UnavailableError
 from enclave.core.ids import VersionName, check_name, check_principal, check_token_id
 from enclave.determination.certificate import parse_certificate
 from enclave.keys.uri import file_uri
@@ -58,6 +58,7 @@ from enclave.wire.page import ExecutionView
 from enclave.wire.peer import MAX_OF_ONE_SANDBOX, Call, Handler, Reply, WireServer
 
 OPERATOR = "operator"
+UNKNOWN = "unknown"  # who is behind a tap or gate that asks what it may not
 
 
 class BrokerDaemon:
@@ -84,7 +85,8 @@ class BrokerDaemon:
         )
         self._audit = AuditClient(home.socket("auditd"), clock=self._clock)
         code = CodeStore(home.state("broker") / "code", wrapper=self._wrapper, unwrapper=self._unwrapper)
-        self._code = CodeDesk(code, audit=self._audit, door_uid=door_uid(home))
+        self._door = door_uid(home)
+        self._code = CodeDesk(code, audit=self._audit, door_uid=self._door)
         self._time = LedgerClock(self._clock, self._audit)
         self._facts = RegistryFacts(home.socket("registryd"))
         self._cache = WarmCache(self._settings.cache_mib << 20)
@@ -116,12 +118,12 @@ class BrokerDaemon:
         """Takes up the leases of before, listens and begins to watch."""
         ensure_private_dir(self._home.state("broker"))
         handlers: dict[type[Any], Handler] = {
-            OpenListener: self._open_listener,
-            CloseListener: self._close_listener,
+            OpenListener: self._for_no_door(self._open_listener),
+            CloseListener: self._for_no_door(self._close_listener),
             TakePage: self._take_page,
             Reads: self._reads,
-            VerifyVersion: self._verify,
-            ReplayDetermination: self._replay,
+            VerifyVersion: self._for_no_door(self._verify),
+            ReplayDetermination: self._for_no_door(self._replay),
             **self._code.handlers(),
         }
         mode = 0o600 if self._allowed <= {os.getuid()} else 0o666  # the uid check decides who is served
@@ -156,6 +158,20 @@ class BrokerDaemon:
         self._audit.close()
 
     # ── launcher and taps ───────────────────────────────────────────────────
+
+    def _for_no_door(self, act: Handler) -> Handler:
+        """``act`` for all but taps and gates: they stand in front of hostile code and have nothing to ask there."""
+
+        def guarded(message: Any, call: Call) -> Any:
+            if self._door is not None and call.peer.uid == self._door:
+                detail = {"act": type(message).__name__, "uid": call.peer.uid}
+                self._audit.record(
+                    "broker.listener", actor=UNKNOWN, outcome="refused", reason="not_the_launcher", detail=detail
+                )
+                raise DeniedError("broker: wanted launcher or operator, got a tap or gate", code="not_the_launcher")
+            return act(message, call)
+
+        return guarded
 
     def _open_listener(self, message: OpenListener, _call: Call) -> Listener:
         check_token_id(message.kernel, what="kernel")

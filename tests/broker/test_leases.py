@@ -542,3 +542,20 @@ def test_a_replay_reads_the_bound_version_only_and_stands_in_the_ledger(broker: 
         broker.call(ReplayDetermination(dataset="demo-ct", version=1, text=canonical_bytes({"a": 1}).decode()))
     (event,) = broker.events(kind="determination.replay", outcome="failed")
     assert (event["reason"], event["detail"]["certificate"]) == ("other_root", "0" * 32)
+
+
+def test_a_tap_or_a_gate_opens_no_lease_socket_for_anybody(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever took one over, by what a browser or a kernel sent to it, has the uid of all of them and no more."""
+    broker.stop()
+    monkeypatch.setattr("enclave.broker.daemon.door_uid", lambda _: os.getuid())
+    broker.start()
+    kernel = "f" * 32
+    opening = OpenListener(kernel=kernel, person="rosa", role="researcher", project="demo", directory="/", uid=0)
+    for message in (opening, CloseListener(kernel=kernel), VerifyVersion(dataset="demo-ct", version=1)):
+        with pytest.raises(DeniedError):
+            broker.call(message)
+    with pytest.raises(NotFoundError):
+        broker.call(Execution(kernel=kernel))  # theirs to tell, of a kernel that there is
+    refused = broker.events(kind="broker.listener", outcome="refused")
+    assert [one["reason"] for one in refused] == ["not_the_launcher"] * 3
+    assert {one["detail"]["uid"] for one in refused} == {os.getuid()}
