@@ -26,7 +26,7 @@ from enclave.keys.sign import open_signer
 from enclave.keys.uri import file_uri
 from enclave.policy.model import Actor
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, PeerSettings, daemon_uids, ensure_private_dir
+from enclave.runtime.home import Home, daemon_uids, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import airlock as messages
@@ -146,7 +146,7 @@ class AirlockDaemon:
 
     def _from_launcher(self, handler: Handler) -> Handler:
         """A tap may say what runs in a kernel; only a daemon may say whose kernel a socket is."""
-        trusted = {os.getuid(), *self._home.settings(PeerSettings, section="peers").uids}
+        trusted = service_uids(self._home)
 
         def guarded(message: Any, call: Call) -> Any:
             if call.peer.uid not in trusted:

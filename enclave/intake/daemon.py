@@ -38,7 +38,7 @@ from enclave.keys.uri import file_uri
 from enclave.policy.decide import check, decide
 from enclave.policy.model import NO_FACTS, Actor, Facts, Resource, ReviewFacts
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.home import Home, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient, call_once
 from enclave.wire.messages.determination import NoteSoftware
@@ -99,7 +99,7 @@ class IntakeDaemon:
         self._worker = threading.Thread(target=self._work, name="intake", daemon=True)
         self._ended = threading.Event()
         self._teller = threading.Thread(target=self._tell_software, name="software", daemon=True)
-        uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
+        uids = service_uids(home)
         self._server = WireServer(
             home.socket("intaked"),
             self._handlers(),

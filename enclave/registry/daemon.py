@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -29,7 +28,7 @@ from enclave.registry.signatures import Signatures
 from enclave.registry.store import RegistryStore
 from enclave.registry.trust import read_trust
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.home import Home, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.messages import agreements as ag
 from enclave.wire.messages import determination as more
@@ -74,7 +73,7 @@ class RegistryDaemon:
         ensure_private_dir(home.run_dir, mode=0o711)
         read_trust(home)
         self._resolve = resolve
-        self._daemons = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
+        self._daemons = service_uids(home)
         self._store = RegistryStore(folder / "state.db")
         audit = AuditClient(home.socket("auditd"), clock=clock)
         self._acts = Acts(self._store, audit, LedgerClock(clock or SystemClock(), audit), log)

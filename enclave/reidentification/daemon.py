@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from enclave.reidentification.requests import RequestStore
 from enclave.reidentification.settings import VaultSettings
 from enclave.reidentification.standing import RegistryStanding
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.home import Home, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.schema import Done
@@ -82,7 +81,7 @@ class VaultDaemon:
             settings=settings or VaultSettings(),
             log=log,
         )
-        uids = frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
+        uids = service_uids(home)
         self._server = WireServer(
             home.socket("vaultd"),
             {StoreMap: self._store, AskState: self._state, **self._for_people()},

@@ -25,7 +25,7 @@ from enclave.reports.schedule import DEFAULT_SCHEDULE, Entry, find_entry, parse_
 from enclave.reports.settings import ReportSettings
 from enclave.reports.worker import Parts, Worker, queue_run
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, daemon_uids, ensure_private_dir
+from enclave.runtime.home import Home, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages.facts import ProjectsOf
@@ -78,7 +78,7 @@ class ReportDaemon:
             RunNow: self._as_person("report.queue", self._run_now),
             ShowPage: self._as_person("report.show", self._show),
         }
-        uids = daemon_uids(self._home)
+        uids = service_uids(self._home)
         self._server = WireServer(
             self._home.socket("reportd"),
             handlers,

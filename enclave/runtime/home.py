@@ -103,16 +103,19 @@ class PeerSettings:
     uids: tuple[int, ...] = ()
 
 
-def daemon_uids(home: Home) -> frozenset[int]:
-    """The host uids whose connections count as this enclave's own processes.
+def service_uids(home: Home) -> frozenset[int]:
+    """The host uids of this enclave's services, of the Hub and of the console."""
+    return frozenset({os.getuid(), *home.settings(PeerSettings, section="peers").uids})
 
-    Started by root, taps and gates run as one unprivileged uid, which counts too.
+
+def daemon_uids(home: Home) -> frozenset[int]:
+    """Those of the services, and of the taps and gates that they start: for who has something to say to these, too.
+
+    Started by root, taps and gates run as one unprivileged uid. They stand in front of hostile code, so that a socket
+    on which they have nothing to ask takes ``service_uids`` only.
     """
-    own = os.getuid()
-    uids = {own, *home.settings(PeerSettings, section="peers").uids}
-    if own == 0:
-        uids.add(_launcher_base_uid(home))
-    return frozenset(uids)
+    doors = {_launcher_base_uid(home)} if os.getuid() == 0 else set()
+    return service_uids(home) | doors
 
 
 def door_uid(home: Home) -> int | None:

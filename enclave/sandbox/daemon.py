@@ -20,7 +20,7 @@ from enclave.core.errors import DeniedError
 from enclave.core.ids import check_name, check_principal
 from enclave.policy.model import SERVICE_PREFIX, Actor
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import daemon_uids, ensure_private_dir
+from enclave.runtime.home import ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.sandbox import cgroups
 from enclave.sandbox.checks import Checks
@@ -122,7 +122,7 @@ class LauncherDaemon:
                 launcher.RunCheck: lambda m, call: self._checks.run(m, call.descriptors),
             },
             log=self._log,
-            allowed_uids=daemon_uids(self._home),
+            allowed_uids=service_uids(self._home),
             mode=0o666 if os.getuid() == 0 else 0o600,
             max_descriptors=MAX_CHECK_FILES,
             on_close=self._connection_ended,

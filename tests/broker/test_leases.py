@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pages import hand_over
 
 from enclave.broker.session import KernelIdentity, Lease, Session
 from enclave.core.clock import format_time
@@ -38,6 +39,7 @@ from enclave.wire.messages.broker import (
     VerifyVersion,
 )
 from enclave.wire.messages.facts import Engagement
+from enclave.wire.page import ExecutionPage
 
 Stand = Any  # tests/broker/conftest.py: BrokerStand
 CELL = "a" * 32
@@ -555,7 +557,9 @@ def test_a_tap_or_a_gate_opens_no_lease_socket_for_anybody(broker: Any, monkeypa
         with pytest.raises(DeniedError):
             broker.call(message)
     with pytest.raises(NotFoundError):
-        broker.call(Execution(kernel=kernel))  # theirs to tell, of a kernel that there is
+        hand_over(
+            broker.audit.home.socket("brokerd"), TakePage(kernel=kernel), ExecutionPage(kernel)
+        )  # theirs to give, of a kernel that there is
     refused = broker.events(kind="broker.listener", outcome="refused")
     assert [one["reason"] for one in refused] == ["not_the_launcher"] * 3
     assert {one["detail"]["uid"] for one in refused} == {os.getuid()}

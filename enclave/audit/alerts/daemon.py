@@ -25,7 +25,7 @@ from enclave.core.clock import Clock
 from enclave.core.errors import EnclaveError
 from enclave.policy.model import Actor
 from enclave.runtime.clock import SystemClock
-from enclave.runtime.home import Home, PeerSettings, ensure_private_dir
+from enclave.runtime.home import Home, ensure_private_dir, service_uids
 from enclave.runtime.log import Log
 from enclave.wire.client import WireClient
 from enclave.wire.messages import watch as m
@@ -170,7 +170,7 @@ class WatchDaemon:
         )
 
     def _wire_server(self) -> WireServer:
-        uids = frozenset({os.getuid(), *self._home.settings(PeerSettings, section="peers").uids})
+        uids = service_uids(self._home)
         desk, reviews = self.desk, self.reviews
         handlers: dict[type[Any], Handler] = {
             m.ListAlerts: lambda q, _: desk.list_alerts(q),
