@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from enclave.core.errors import IntegrityError
 from enclave.determination.certificate import (
     Certificate,
     Signature,
@@ -93,18 +94,26 @@ class Signatures:
         )
 
     def _made_by(self, principal: str, role: str, message: bytes, value: bytes) -> Signature | None:
+        at = self.acts.clock.now()
         for one in self.trusted():
             signature = Signature(public_key=one.public_key, value=value)
-            if (one.principal, one.role) == (principal, role) and signature_holds(signature, message):
+            counts = one.principal == principal and trusts(
+                (one,), principal, role=role, public_key=one.public_key, at=at
+            )
+            if counts and signature_holds(signature, message):
                 return signature
         return None
 
     def _notice(self, trust: TrustList) -> None:
-        """A list that was not seen before stands in the ledger before anything is decided by it."""
+        """A list that was not seen before stands in the ledger before anything is decided by it.
+
+        Raises ``IntegrityError`` for one that is older than the newest seen: a removed key would count again.
+        """
         digest = hashlib.sha256(repr(trust).encode()).hexdigest()
-        known = self.acts.store.row("select value from meta where key = 'trusted_experts'")
-        if known is not None and known["value"] == digest:
+        if self._kept("trusted_experts") == digest:
             return
+        if trust.issued < self._kept("trusted_experts_issued"):
+            self._refuse_older(digest)
         counting = [one for one in trust.experts if not one.removed]
         detail: dict[str, Json] = {
             "digest": digest,
@@ -113,7 +122,25 @@ class Signatures:
         }
         detail |= {"removed": len(trust.experts) - len(counting)}
         self.acts.record(Act(kind="determination.trust", actor=SELF, detail=detail), "ok")
-        self.acts.store.change("insert or replace into meta values ('trusted_experts', ?)", digest)
+        self._keep("trusted_experts_issued", trust.issued)
+        self._keep("trusted_experts", digest)
+
+    def _refuse_older(self, digest: str) -> None:
+        if self._kept("trusted_experts_refused") != digest:
+            act = Act(kind="determination.trust", actor=SELF, detail={"digest": digest})
+            self.acts.record(act, "refused", reason="older_list")
+            self._keep("trusted_experts_refused", digest)
+        raise IntegrityError(
+            "trusted experts: wanted the list that was issued last, got an older one or none; put the newest one back",
+            code="older_list",
+        )
+
+    def _kept(self, key: str) -> str:
+        row = self.acts.store.row("select value from meta where key = ?", key)
+        return str(row["value"]) if row is not None else ""
+
+    def _keep(self, key: str, value: str) -> None:
+        self.acts.store.change("insert or replace into meta values (?, ?)", key, value)
 
 
 def stored(row: Row) -> SignedCertificate:

@@ -72,7 +72,7 @@ def trust_expert(
         demo=demo,
         role=role,
     )
-    return _issue(home, replace(known, issued=format_time(at), experts=(*known.experts, expert)))
+    return _issue(home, replace(known, issued=max(format_time(at), known.issued), experts=(*known.experts, expert)))
 
 
 def distrust_expert(home: Home, *, key_hash: str, at: datetime) -> TrustList:
@@ -90,7 +90,7 @@ def distrust_expert(home: Home, *, key_hash: str, at: datetime) -> TrustList:
     # Its end is set too, for verifiers of an earlier release, which know of no removal.
     gone = replace(found, removed=told, not_after=min(found.not_after or told, told))
     experts = tuple(gone if one is found else one for one in known.experts)
-    return _issue(home, replace(known, issued=told, experts=experts))
+    return _issue(home, replace(known, issued=max(told, known.issued), experts=experts))
 
 
 def _issue(home: Home, trust: TrustList) -> TrustList:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from enclave.broker.facts import may_open
 from enclave.cli.determination_trust import distrust_key, trust_key
+from enclave.core.clock import format_time
 from enclave.core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError, UnavailableError
 from enclave.keys.files import new_ed25519
 from enclave.keys.sign import Signer, open_signer
-from enclave.registry.trust import read_trust, trust_file
+from enclave.registry.trust import read_trust, trust_expert, trust_file
 from enclave.wire.messages import registry as m
 
 pytestmark = pytest.mark.row("S13.7")
@@ -100,3 +102,34 @@ def test_the_list_says_when_a_key_was_removed_and_ends_it_for_verifiers_of_befor
     (removed,) = [one for one in read_trust(stand.auditd.home).experts if one.removed]
     assert removed.public_key == stand.signer.public_key
     assert removed.not_after == removed.removed == read_trust(stand.auditd.home).issued
+
+
+def test_an_older_list_put_back_brings_no_removed_key_back_and_is_told_once(stand: Any) -> None:
+    stand.release()
+    path = trust_file(stand.auditd.home)
+    older = path.read_bytes()
+    distrust(stand, stand.signer)
+    assert opens(stand) == "certificate_untrusted_expert"
+    newest = path.read_bytes()
+    for put in (lambda: path.write_bytes(older), path.unlink):
+        put()
+        for _ in range(2):
+            with pytest.raises(IntegrityError):
+                stand.facts()
+    refused = stand.auditd.events(kind="determination.trust", outcome="refused")
+    assert [event["reason"] for event in refused] == ["older_list"] * 2
+    path.write_bytes(newest)
+    assert opens(stand) == "certificate_untrusted_expert"
+
+
+def test_a_key_whose_time_is_over_signs_nothing_more(stand: Any) -> None:
+    path = stand.auditd.home.root / "keys" / "short.key"
+    until = format_time(stand.clock.now() + timedelta(days=1))
+    key: dict[str, Any] = {"principal": "stella", "role": "data_steward", "demo": True, "not_after": until}
+    trust_expert(stand.auditd.home, public_key=new_ed25519(path), at=stand.clock.now(), **key)
+    stand.make_candidate()
+    signed = stand.sign(stand.draft())
+    stand.steward = open_signer(f"file:{path}")
+    stand.clock.pass_(days=2)
+    with pytest.raises(IntegrityError):
+        stand.countersign(signed)

@@ -56,8 +56,11 @@ class Beginning:
         self._begun: _Begun | None = None
 
     def attach(self, poller: zmq.Poller) -> None:
-        """Watches its connections with ``poller`` from now on."""
+        """Watches its connections with ``poller`` from now on; an order may have opened some before."""
         self._poller = poller
+        for line in (self._ledger, *self.handover.lines):
+            if line.connected:
+                self._watch(line.descriptor)
 
     def begin(self, event: Event, bodies: Bodies, *, cell: str, tell: Outcome, correct: Correct) -> None:
         """Has it recorded and calls ``tell`` once, later; without an error the page says by then that ``cell`` runs.

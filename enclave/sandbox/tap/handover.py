@@ -49,6 +49,11 @@ class Handover:
         self._told: ChangeView | None = None
         self._again: float | None = None  # when to try again or to renew; None: when the next cell begins
 
+    @property
+    def lines(self) -> tuple[PolledLine, ...]:
+        """Its connections, open or not."""
+        return tuple(self._requests)
+
     def show(self, cell: str | None) -> None:
         """What runs in the kernel from now on; None: nothing."""
         self._page.show(cell)

@@ -13,7 +13,6 @@ import os
 import queue
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -29,6 +28,7 @@ from enclave.core.errors import EnclaveError, InvalidError, UnavailableError
 from enclave.runtime.clock import SystemClock
 from enclave.runtime.log import Log
 from enclave.sandbox.tap.beginning import ATTRIBUTION_DEADLINE_S, LEDGER_DEADLINE_S, Beginning
+from enclave.sandbox.tap.debts import Debts
 from enclave.sandbox.tap.leases import KnownLeases, Leases
 from enclave.sandbox.tap.rules import CLIENT_CELL
 from enclave.sandbox.tap.running import Running, text_of
@@ -59,8 +59,7 @@ class Journal:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
         self._later: queue.Queue[Callable[[], Any] | None] = queue.Queue()
         self._results: deque[tuple[Done, Any, EnclaveError | None]] = deque()
-        self._owed: deque[tuple[Event, dict[str, str]]] = deque(maxlen=1000)
-        self._patience = 0.0
+        self._owed = Debts(self._debts.append, more=self._more_refusals, log=log)
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._work, self._work_later)]
         for thread in self._threads:
@@ -91,7 +90,7 @@ class Journal:
 
         def tell(outcome: EnclaveError | None) -> None:
             if outcome is None:
-                self._patience = 0.0
+                self._owed.trust()
             done(None, outcome)
 
         correct = functools.partial(self._correction, running, event)
@@ -122,7 +121,7 @@ class Journal:
     ) -> None:
         """Records what the tap decided by itself, as soon as the ledger takes it."""
         event = self._event(kind, outcome, cell or secrets.token_hex(16), detail or {}, reason=reason)
-        self._later.put(lambda: self._owe(event))
+        self._later.put(lambda: self._owed.owe(event))
 
     def _take_results(self) -> None:
         try:
@@ -160,10 +159,10 @@ class Journal:
             try:
                 job = self._later.get(timeout=2.0)
             except queue.Empty:
-                job = self._pay
+                job = self._owed.pay
             if job is None:
-                self._patience = 0.0
-                self._pay()
+                self._owed.trust()
+                self._owed.pay()
                 return
             try:
                 job()
@@ -193,7 +192,7 @@ class Journal:
 
     def _record_intent(self, event: Event, bodies: dict[str, str], deadline_s: float) -> None:
         self._audit.append(event, bodies=bodies, deadline_s=deadline_s)
-        self._patience = 0.0
+        self._owed.trust()
 
     def _intent(self, running: Running) -> tuple[Event, dict[str, str]]:
         text = text_of(running.message, running.rule)
@@ -234,24 +233,11 @@ class Journal:
         except EnclaveError:
             detail["reads_unknown"] = True
         event = self._event(running.rule.kind, outcome, running.cell, detail, reason=reason)
-        self._owe(replace(event, objects=objects))
+        self._owed.owe(replace(event, objects=objects))
 
-    def _owe(self, event: Event) -> None:
-        self._owed.append((event, {}))
-        self._pay()
-
-    def _pay(self) -> None:
-        """Writes what is owed, oldest first, until the ledger does not answer; then leaves it alone for a second."""
-        while self._owed and time.monotonic() >= self._patience:
-            event, bodies = self._owed[0]
-            try:
-                self._debts.append(event, bodies=bodies)
-            except UnavailableError:
-                self._patience = time.monotonic() + 1.0
-                return
-            except EnclaveError as error:
-                self._log.warning("record refused by the ledger", kind=event.kind, code=error.code)
-            self._owed.popleft()
+    def _more_refusals(self, count: int) -> Event:
+        detail = {"count": count}
+        return self._event("cell.message", "refused", secrets.token_hex(16), detail, reason="too_many_refusals")
 
     def _event(self, kind: str, outcome: str, cell: str, detail: dict[str, Any], *, reason: str | None = None) -> Event:
         own = self._settings

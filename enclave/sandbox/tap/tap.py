@@ -317,7 +317,8 @@ class Tap:
                 self._refused(running, error)
 
         self._journal.begin(running, recorded)
-        frames = self._back.write(_for_kernel(message, rule))  # while the ledger writes
+        asked = self._asked.to_kernel("shell", _for_kernel(message, rule))
+        frames = self._back.write(asked)  # while the ledger writes
 
     def _refused(self, running: Running, error: EnclaveError) -> None:
         self._running = None
