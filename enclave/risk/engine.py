@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from enclave.risk.classes import BaseClasses, Ints, number
 from enclave.risk.coding import coded_table, parse_zip3
 from enclave.risk.composition import JointRisk, joint_risk
 from enclave.risk.config import Image, Model, RiskConfig, Sensitive, check_config, parse_risk_config
+from enclave.risk.csv_records import csv_records
 from enclave.risk.diversity import SensitiveCounts
 from enclave.risk.encoding import code, encode, next_level, value_order
 from enclave.risk.hierarchy import CodedColumn, code_column
@@ -476,7 +476,7 @@ def _read_csv(path: Path) -> Any:
         header = _first_record(file.read(_MOST_HEADER))
     outside = re.sub(r'"[^"]*"', "", header)
     delimiter = max(",;\t|", key=outside.count)
-    names = next(csv.reader(io.StringIO(header, newline=""), delimiter=delimiter), [])
+    names = next(csv_records(header, delimiter=delimiter), [])
     return pv.read_csv(
         path,
         parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),

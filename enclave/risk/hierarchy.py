@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enclave.core.errors import InvalidError
+from enclave.risk.csv_records import csv_records
 
 TOP: Final = "*"
 Codes = npt.NDArray[np.int32]
@@ -33,7 +33,7 @@ class Hierarchy:
 def parse_hierarchy(text: str, *, name: str) -> Hierarchy:
     """``value;level1;…;*`` per line; raises ``InvalidError`` for ragged lines, doubles or a broken tree."""
     try:
-        rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), delimiter=";") if row]
+        rows = [tuple(row) for row in csv_records(text, delimiter=";") if row]
     except csv.Error:
         raise InvalidError(f"hierarchy of {name}: wanted lines of value;level1;...;*, got something else") from None
     return make_hierarchy(rows, name=name)
