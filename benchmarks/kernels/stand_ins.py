@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from enclave.core.clock import format_time
+from enclave.runtime.clock import SystemClock
 from enclave.runtime.home import Home
 from enclave.runtime.log import Log
 from enclave.wire.messages import facts, projects
-from enclave.wire.messages.audit import Append, Receipt
+from enclave.wire.messages.audit import Append, AskTime, LedgerTime, Receipt
 from enclave.wire.peer import WireServer
 
 PROJECT = projects.Project(name="benchmark", title="Benchmark", purpose="Figures", state="open")
@@ -30,7 +32,10 @@ def main() -> None:
         }
     }
     if instant:
-        tables["auditd"] = {Append: lambda _m, _c: Receipt(seq=1, leaf_hash="00" * 32)}
+        tables["auditd"] = {
+            Append: lambda _m, _c: Receipt(seq=1, leaf_hash="00" * 32),
+            AskTime: lambda _m, _c: LedgerTime(time=format_time(SystemClock().now())),
+        }
     for name, table in tables.items():
         WireServer(home.socket(name), table, log=log, allowed_uids=None, mode=0o666).start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
