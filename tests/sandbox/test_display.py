@@ -145,7 +145,8 @@ def test_the_hours_budget_holds_over_a_restart_and_a_second_kernel_and_then_free
                 break
         assert "Rule hour_budget: the bytes that this hour may show are spent" in text
         assert "for this hour" in text
-        assert "Rule hour_budget" in notebook.run("print('x' * 900_000)")[1]
+        # What its tap had drawn before the other asked may still be shown, once.
+        assert any("Rule hour_budget" in notebook.run("print('x' * 900_000)")[1] for _ in range(2))
         assert notebook.run("6 * 7")[1] == "42"  # small outputs still fit
         for _ in range(3):
             reply, _ = other.run("print('x' * 900_000)")
